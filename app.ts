@@ -1,0 +1,36 @@
+import { join } from 'node:path'
+import autoload from '@fastify/autoload'
+import Fastify, { type FastifyInstance } from 'fastify'
+import { clientErrorHandler, frameworkErrors } from './plugins/http.ts'
+import { loggerOptions } from './plugins/logging.ts'
+import { missingMethods } from './plugins/methods.ts'
+import type { Config } from './plugins/config/index.ts'
+
+const BODY_BYTES = 10_240
+const PARAMETER_LENGTH = 100
+const SLOW_CLIENT_MS = 10_000
+const KEEP_ALIVE_MS = 72_000   // longer than a load balancer's 60 s, so that it is never us who closes first
+
+type Settings = { isTerminal?: boolean, stream?: { write: (line: string) => void } }
+
+/** The service with all its plugins and routes, not yet listening. */
+export async function build (config: Config, { isTerminal = false, stream }: Settings = {}): Promise<FastifyInstance> {
+  const { logger, ...logging } = loggerOptions(config, isTerminal)
+  const app = Fastify({
+    ...logging,
+    logger: { ...logger, stream },
+    bodyLimit: BODY_BYTES,
+    routerOptions: { maxParamLength: PARAMETER_LENGTH },
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    return503OnClosing: false,
+    trustProxy: config.TRUSTED_PROXIES,
+    // Fastify's own requestTimeout does not cut a slow body; Node's, checked every second, does. Host is judged by a hook of ours.
+    http: { headersTimeout: SLOW_CLIENT_MS, requestTimeout: SLOW_CLIENT_MS, connectionsCheckingInterval: 1000, requireHostHeader: false },
+    clientErrorHandler,
+    frameworkErrors
+  })
+  await app.register(autoload, { dir: join(import.meta.dirname, 'plugins'), dirNameRoutePrefix: false, options: { config } })
+  await app.register(autoload, { dir: join(import.meta.dirname, 'routes') })
+  await app.register(missingMethods)
+  return app
+}

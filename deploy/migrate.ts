@@ -1,0 +1,68 @@
+import { readFile } from 'node:fs/promises'
+import pg from 'pg'
+import { stateFolder } from '../plugins/config/development.ts'
+import { migrate, migrationStatus } from '../plugins/migrations.ts'
+
+const HELP = `Usage: npm run migrate -- up | down | status     (in the image: node deploy/migrate.ts up | down | status)
+
+  up       run all migrations that have not run yet
+  down     take the last one back
+  status   list them
+
+DATABASE_URL, or a file named by DATABASE_URL_FILE, says which database; outside production the embedded one is the default.
+`
+const write = (line: string) => process.stdout.write(`${line}\n`)
+const log = {
+  debug: () => {},
+  info: (line: unknown) => write(String(line)),
+  warn: (line: unknown) => write(String(line)),
+  error: (line: unknown) => write(String(line))
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch((error: Error) => {
+  process.stderr.write(`${error.message || error}\n`)
+  return 1
+})
+
+async function main ([command, ...others]: string[]) {
+  if (command === 'help' || command === '--help') {
+    write(HELP)
+    return 0
+  }
+  if (others.length > 0 || !['up', 'down', 'status'].includes(command ?? '')) {
+    process.stderr.write(HELP)
+    return 2
+  }
+  const { url: databaseUrl, stop } = await database()
+  try {
+    if (command === 'up' || command === 'down') {
+      const names = await migrate({ databaseUrl, direction: command, log })
+      write(names.length === 0 ? 'nothing to do' : names.map((name) => `${command}  ${name}`).join('\n'))
+    } else {
+      await printStatus(databaseUrl)
+    }
+  } finally {
+    await stop()
+  }
+  return 0
+}
+
+async function database () {
+  const { DATABASE_URL, DATABASE_URL_FILE, NODE_ENV } = process.env
+  const url = DATABASE_URL || (DATABASE_URL_FILE && (await readFile(DATABASE_URL_FILE, 'utf8')).trim())
+  if (url) return { url, stop: async () => {} }
+  if (NODE_ENV === 'production') throw new Error('DATABASE_URL is required in production')
+  const { startEmbedded } = await import('../plugins/db/embedded.ts')
+  return startEmbedded({ folder: stateFolder(process.env) })
+}
+
+async function printStatus (connectionString: string) {
+  const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5000 })
+  await client.connect()
+  try {
+    const status = await migrationStatus(async (text) => (await client.query<{ name: string }>(text)).rows)
+    for (const { name, hasRun } of status) write(`${hasRun ? 'up     ' : 'pending'}  ${name}`)
+  } finally {
+    await client.end()
+  }
+}

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { randomBytes } from 'node:crypto'
+import { dirname, join } from 'node:path'
+import { dictionary } from '@zxcvbn-ts/language-common'
+import argon2 from 'argon2'
+import fp from 'fastify-plugin'
+import { PasswordCommon, PasswordTooLong, PasswordTooShort, refusal } from '../errors.ts'
+import { createHashGate } from './hash-gate.ts'
+import type { Config } from '../config/index.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { passwords: Awaited<ReturnType<typeof createPasswords>> }
+}
+
+const MAX_LENGTH = 128
+const SERVICE_NAME = 'microts'
+const TELLING_LENGTH = 4
+const common = new Set(dictionary['passwords-common'])
+
+type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_TIME' | 'ARGON2_PARALLELISM' | 'HASH_CONCURRENCY' | 'HASH_QUEUE_TIMEOUT'>
+
+/** argon2id (OWASP Password Storage Cheat Sheet) over the NFKC form (NIST SP 800-63B-4), behind the hash gate. */
+export async function createPasswords (config: Settings) {
+  const gate = createHashGate({ concurrency: config.HASH_CONCURRENCY, queueTimeoutMs: config.HASH_QUEUE_TIMEOUT })
+  const parameters = { memoryCost: config.ARGON2_MEMORY, timeCost: config.ARGON2_TIME, parallelism: config.ARGON2_PARALLELISM }
+  const hashNow = (password: string) => argon2.hash(password, { ...parameters, type: argon2.argon2id })
+  const dummy = await hashNow(randomBytes(16).toString('hex'))
+
+  return {
+    gate,
+    build: buildOf(),
+
+    /** Refuses a new password with a reason; `pointer` is its place in the body (RFC 6901). */
+    check (password: string, { localPart, pointer }: { localPart: string, pointer: string }) {
+      const error = faultOf(password.normalize('NFKC'), localPart, config.PASSWORD_MIN_LENGTH)
+      if (error) throw refusal(error, { errors: [{ pointer, code: error.code, message: error.message }] })
+    },
+
+    async hash (password: string) {
+      return gate.pass(() => hashNow(password.normalize('NFKC')))
+    },
+
+    /** Takes as long for an account that does not exist, whose hash is undefined, as for one that does. */
+    async verify (hash: string | undefined, password: string) {
+      const isRight = await gate.pass(() => argon2.verify(hash ?? dummy, password.normalize('NFKC')))
+      return isRight && hash !== undefined
+    },
+
+    /** Whether the parameters have risen since this hash was made. */
+    isOutdated (hash: string) {
+      const [, memory, time] = hash.match(/\$m=(\d+),t=(\d+),/) ?? []
+      return Number(memory) < parameters.memoryCost || Number(time) < parameters.timeCost
+    }
+  }
+}
+
+function faultOf (password: string, localPart: string, minLength: number) {
+  const length = [...password].length
+  if (length < minLength) return new PasswordTooShort(minLength)
+  if (length > MAX_LENGTH) return new PasswordTooLong(MAX_LENGTH)
+  const lower = password.toLowerCase()
+  if (common.has(lower)) return new PasswordCommon('This password is among the most common ones')
+  if (lower.includes(SERVICE_NAME)) return new PasswordCommon('The password contains the name of the service')
+  const own = localPart.toLowerCase()
+  if (own.length >= TELLING_LENGTH && lower.includes(own)) return new PasswordCommon('The password contains a part of the e-mail address')
+  return undefined
+}
+
+/** The npm binary is made for the oldest CPUs; `npm run build:argon2` and the image make one for this CPU, which takes precedence. */
+function buildOf (): 'generic' | 'native' {
+  const folder = dirname(createRequire(import.meta.url).resolve('argon2/package.json'))
+  return existsSync(join(folder, 'build', 'Release', 'argon2.node')) ? 'native' : 'generic'
+}
+
+export default fp(async (app) => {
+  app.decorate('passwords', await createPasswords(app.config))
+}, { name: 'passwords', dependencies: ['config'] })

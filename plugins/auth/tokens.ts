@@ -1,0 +1,132 @@
+import jwt from '@fastify/jwt'
+import { createSigner } from 'fast-jwt'
+import fp from 'fastify-plugin'
+import { v7 as uuidv7 } from 'uuid'
+import { TokenExpired, Unauthorized } from '../errors.ts'
+import type { FastifyRequest } from 'fastify'
+import type { Key } from './keys.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { tokens: Tokens }
+}
+declare module '@fastify/jwt' {
+  interface FastifyJWT { payload: Claims, user: Identity }
+}
+
+type Claims = { iss: string, aud: string, sub: string, sid: string, iat: number, exp: number, jti: string }
+type Verified = { identity: Identity, expiresAt: number }
+
+/** Whose request it is, and on which session. */
+export type Identity = { id: string, sessionId: string }
+
+interface Tokens {
+  /** An access token (RFC 9068) and its life in seconds; a session that ends sooner ends its token. */
+  sign: (owner: Identity, sessionSeconds: number) => { accessToken: string, expiresIn: number }
+  /** Whose token the request carries, if it has been verified before and still holds. */
+  recall: (request: FastifyRequest) => Identity | undefined
+  /** Verifies the token of the request; throws Unauthorized or TokenExpired. */
+  verify: (request: FastifyRequest) => Promise<Identity>
+}
+
+const CACHE_SIZE = 10_000
+const SKEW_SECONDS = 30
+const MAX_LIFE_SECONDS = 3600
+const MAX_TOKEN_LENGTH = 4096
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+const REQUIRED = ['iss', 'aud', 'sub', 'sid', 'iat', 'exp', 'jti']
+
+export default fp(async (app) => {
+  const { JWT_ISSUER: iss, JWT_AUDIENCE: aud, ACCESS_TOKEN_TTL: ttl } = app.config
+  const signers = new WeakMap<Key, (claims: Claims) => string>()
+  const verified = new Map<string, Verified>()
+  let verifiedWith = app.keys.current
+
+  await app.register(jwt, {
+    secret: { public: async (_: FastifyRequest, token: unknown) => publicKeyOf(token) },
+    decode: { complete: true },
+    verify: {
+      algorithms: ['EdDSA'],
+      checkTyp: 'at+jwt',
+      allowedIss: iss,
+      allowedAud: aud,
+      requiredClaims: REQUIRED,
+      clockTolerance: SKEW_SECONDS * 1000,
+      errorCacheTTL: -1,
+      extractToken: bearerOf
+    },
+    trusted: (request, claims) => isSound(claims as Claims)
+  })
+
+  app.decorate('tokens', { sign, recall, verify })
+
+  function sign ({ id, sessionId }: Identity, sessionSeconds: number) {
+    const iat = Math.floor(Date.now() / 1000)
+    const expiresIn = Math.min(ttl, sessionSeconds)
+    const claims: Claims = { iss, aud, sub: id, sid: sessionId, iat, exp: iat + expiresIn, jti: uuidv7() }
+    return { accessToken: signerOf(app.keys.current.signer())(claims), expiresIn }
+  }
+
+  // @fastify/jwt makes a signer for each call when its keys are functions.
+  function signerOf (key: Key) {
+    const known = signers.get(key)
+    if (known) return known
+    const pem = key.privateKey.export({ format: 'pem', type: 'pkcs8' })
+    const signer = createSigner({ algorithm: 'EdDSA', key: pem, kid: key.kid, header: { alg: 'EdDSA', typ: 'at+jwt' } })
+    signers.set(key, signer)
+    return signer
+  }
+
+  function recall (request: FastifyRequest) {
+    const token = bearerOf(request)
+    const known = token === undefined ? undefined : cache().get(token)
+    return known && known.expiresAt > Date.now() ? known.identity : undefined
+  }
+
+  async function verify (request: FastifyRequest) {
+    try {
+      const { sub: id, sid: sessionId, exp } = await request.jwtVerify<Claims>()
+      const identity = { id, sessionId }
+      remember(bearerOf(request) ?? '', { identity, expiresAt: exp * 1000 })
+      return identity
+    } catch (error) {
+      const hasExpired = (error as { code?: string }).code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED'
+      throw hasExpired ? new TokenExpired() : new Unauthorized({ cause: error })
+    }
+  }
+
+  function remember (token: string, entry: Verified) {
+    const [oldest] = cache().keys()
+    if (verified.size >= CACHE_SIZE && oldest !== undefined) verified.delete(oldest)
+    verified.set(token, entry)
+  }
+
+  // A changed set of keys starts with an empty cache, so that a withdrawn key dies at once.
+  function cache () {
+    if (verifiedWith !== app.keys.current) verified.clear()
+    verifiedWith = app.keys.current
+    return verified
+  }
+
+  // Our tokens have these three headers and no others: no crit, b64, jwk, jku or x5u to be clever with (RFC 8725 section 3).
+  async function publicKeyOf (token: unknown) {
+    const { header } = token as { header: Record<string, unknown> }
+    const { alg, typ, kid, ...others } = header
+    if (alg !== 'EdDSA' || typ !== 'at+jwt' || typeof kid !== 'string' || Object.keys(others).length > 0) throw new Unauthorized()
+    const key = await app.keys.find(kid)
+    if (!key) throw new Unauthorized()
+    return key.publicPem
+  }
+}, { name: 'tokens', dependencies: ['config', 'keys', 'errors'] })
+
+function bearerOf ({ headers: { authorization } }: FastifyRequest) {
+  const token = authorization?.match(/^Bearer +([\w.-]+) *$/i)?.[1]
+  return token && token.length <= MAX_TOKEN_LENGTH ? token : undefined
+}
+
+/** What fast-jwt lets pass: identifiers that are no strings, tokens from the future, lives that are too long. */
+function isSound ({ sub, sid, aud, jti, iat, exp }: Claims) {
+  return [sub, sid].every((id) => typeof id === 'string' && UUID.test(id)) &&
+    [aud, jti].every((claim) => typeof claim === 'string') &&
+    Number.isFinite(iat) && iat <= Date.now() / 1000 + SKEW_SECONDS &&
+    Number.isFinite(exp) && exp - iat <= MAX_LIFE_SECONDS
+}

@@ -1,0 +1,99 @@
+import fp from 'fastify-plugin'
+
+declare module 'fastify' {
+  interface FastifyInstance { health: ReturnType<typeof createHealth> }
+}
+
+export type HealthState = 'up' | 'down' | 'degraded' | 'disabled'
+
+const INTERVAL_MS = 1000
+const INTERVAL_AT_START_MS = 200
+const FAILURES_TO_FALL = 3
+const SUCCESSES_TO_RISE = 2
+
+type Check = { name: string, run: () => Promise<unknown>, isUp: boolean, hasRisen: boolean, streak: number }
+
+/**
+ * Background checks with hysteresis: a probe reads the last result and costs no dependency anything.
+ * A check rises with its first success and falls with the third failure in a row; after that it takes two successes to rise again.
+ */
+export function createHealth (onChange: (name: string, isUp: boolean, error?: unknown) => void) {
+  const checks: Check[] = []
+  let isDraining = false
+  const { promise: risen, resolve: rise } = Promise.withResolvers<void>()
+
+  return {
+    /** Several checks of one name are up together or not at all. */
+    add (name: string, run: () => Promise<unknown>) {
+      checks.push({ name, run, isUp: false, hasRisen: false, streak: 0 })
+    },
+
+    async checkNow () {
+      await Promise.all(checks.map(observe))
+      if (hasRisen()) rise()
+    },
+
+    report (): Record<string, { status: HealthState }> {
+      const report: Record<string, { status: HealthState }> = {}
+      for (const { name, isUp } of checks) {
+        report[name] = { status: isUp && report[name]?.status !== 'down' ? 'up' : 'down' }
+      }
+      return report
+    },
+
+    isReady () {
+      return !isDraining && checks.every(({ isUp }) => isUp)
+    },
+
+    /** Fulfilled when every check has been up once. */
+    risen,
+
+    hasRisen,
+
+    /** From now on the process is not ready, whatever its dependencies say. */
+    drain () {
+      isDraining = true
+    },
+
+    get isDraining () {
+      return isDraining
+    }
+  }
+
+  function hasRisen () {
+    return checks.every(({ hasRisen }) => hasRisen)
+  }
+
+  async function observe (check: Check) {
+    const error = await check.run().then(() => undefined, (error: unknown) => error ?? new Error('failed'))
+    const isGood = error === undefined
+    check.streak = isGood === check.isUp ? 0 : check.streak + 1
+    const needed = check.isUp ? FAILURES_TO_FALL : check.hasRisen ? SUCCESSES_TO_RISE : 1
+    if (check.streak < needed) return
+    Object.assign(check, { isUp: isGood, hasRisen: true, streak: 0 })
+    onChange(check.name, isGood, error)
+  }
+}
+
+export default fp(async (app) => {
+  const health = createHealth((name, isUp, error) => {
+    if (isUp) app.log.info({ check: name }, 'check is up')
+    else app.log.error({ check: name, err: error }, 'check is down')
+  })
+  app.decorate('health', health)
+
+  let timer: NodeJS.Timeout | undefined
+  app.addHook('onReady', async function watch () {
+    const round = async () => {
+      await health.checkNow()
+      timer = setTimeout(round, health.hasRisen() ? INTERVAL_MS : INTERVAL_AT_START_MS).unref()
+    }
+    timer = setTimeout(round, 0).unref()
+  })
+  app.addHook('onClose', async () => clearTimeout(timer))
+
+  app.addHook('onSend', function sayGoodbye (request, reply, payload, done) {
+    if (health.isDraining) reply.header('connection', 'close')
+    done()
+  })
+}, { name: 'health', dependencies: ['config'] })

@@ -1,0 +1,35 @@
+import fp from 'fastify-plugin'
+import { MethodNotAllowed, refusal } from './errors.ts'
+import type { FastifyInstance, HTTPMethods } from 'fastify'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The URLs of all routes, as they are registered. */
+    urls: Set<string>
+  }
+}
+
+/** Remembers which URLs there are. */
+export default fp(async (app) => {
+  const urls = new Set<string>()
+  app.decorate('urls', urls)
+  app.addHook('onRoute', function remember ({ url }) { urls.add(url) })
+}, { name: 'methods' })
+
+/** Registered after all routes: every method a URL lacks answers 405, and OPTIONS 204, both with Allow (RFC 9110 section 15.5.6). */
+export async function missingMethods (app: FastifyInstance) {
+  for (const url of [...app.urls]) {
+    if (url === '*') continue
+    const known = app.supportedMethods.filter((method) => app.hasRoute({ url, method: method as HTTPMethods }))
+    const allow = [...known, 'OPTIONS'].sort().join(', ')
+
+    app.route({
+      url,
+      method: app.supportedMethods.filter((method) => !known.includes(method) && method !== 'OPTIONS'),
+      schema: { hide: true },
+      onRequest: async () => { throw refusal(new MethodNotAllowed(), { headers: { allow } }) },
+      handler: () => {}
+    })
+    app.options(url, { schema: { hide: true } }, (_, reply) => reply.code(204).header('allow', allow).send())
+  }
+}

@@ -1,0 +1,152 @@
+import { hash } from 'node:crypto'
+import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import fp from 'fastify-plugin'
+import { tooManyRequests } from '../errors.ts'
+import { SlidingLog } from './sliding-log.ts'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Config } from '../config/index.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { limits: Limits }
+  interface FastifyRequest {
+    /** The slots this request holds. */
+    slots: Slot[]
+  }
+  interface FastifyContextConfig {
+    /** `own`: the route counts by itself; `none`: it is not limited. Every other request counts for its address. */
+    limit?: 'own' | 'none'
+  }
+}
+
+type Dimension = keyof ReturnType<typeof dimensionsOf>
+/** What is counted, and for whom; of an address, the request knows for whom. */
+type Subject = [dimension: Dimension, value?: string]
+type Slot = { dimension: Dimension, key: string, max: number, seconds: number, remaining: number, resetSeconds: number }
+
+interface Limits {
+  /** Takes no slot, but throws RateLimitExceeded where none is left. */
+  look: (request: FastifyRequest, reply: FastifyReply, subject: Subject) => Promise<void>
+  /** Takes a slot of each, or none of them and throws RateLimitExceeded. */
+  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Promise<void>
+  /** Takes slots for `work`; when it ends in a failure of ours, they are given back. */
+  spend: <Result>(request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) => Promise<Result>
+  /** Counts a failed login: success gives the slots back and ends the account's row of failures, and so does a failure of ours, but for the row. */
+  attempt: <Result>(request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) => Promise<Result>
+  /** An error handler of a route that counts by itself: what it did not count counts for the address. */
+  countFailure: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => Promise<never>
+}
+
+const DAY_SECONDS = 86_400
+const PRUNE_EVERY_MS = 60_000
+
+const dimensionsOf = (config: Config) => ({
+  address: { max: config.RATE_LIMIT_MAX, seconds: config.RATE_LIMIT_WINDOW },
+  user: { max: config.RATE_LIMIT_USER_MAX, seconds: config.RATE_LIMIT_WINDOW },
+  session: { max: config.RATE_LIMIT_REFRESH_MAX, seconds: config.RATE_LIMIT_REFRESH_WINDOW },
+  register: { max: config.RATE_LIMIT_REGISTER_MAX, seconds: config.RATE_LIMIT_AUTH_WINDOW },
+  login: { max: config.RATE_LIMIT_LOGIN_MAX, seconds: config.RATE_LIMIT_AUTH_WINDOW },
+  'login-address': { max: config.RATE_LIMIT_LOGIN_ADDRESS_MAX, seconds: config.RATE_LIMIT_AUTH_WINDOW },
+  account: { max: config.RATE_LIMIT_ACCOUNT_MAX, seconds: DAY_SECONDS }
+})
+
+export default fp(async (app) => {
+  const store = new SlidingLog()
+  await app.register(rateLimit, { global: false, store: class extends SlidingLog { constructor () { super(); return store } } })
+  app.decorate('limits', createLimits(app, store))
+  app.decorateRequest('slots')
+
+  app.addHook('onRequest', async function startWithoutSlots (request, reply) {
+    request.slots = []
+    if (request.routeOptions.config.limit === undefined) await app.limits.take(request, reply, ['address'])
+  })
+
+  const timer = setInterval(() => store.prune(), PRUNE_EVERY_MS).unref()
+  app.addHook('onClose', async () => clearInterval(timer))
+}, { name: 'rate-limit', dependencies: ['config', 'errors', 'http', 'validation'] })
+
+function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
+  const dimensions = dimensionsOf(app.config)
+  const values = new WeakMap<FastifyRequest, string>()
+  let slotId = 0
+  const limiters = new Map(Object.entries(dimensions).map(([dimension, { max, seconds }]) => [dimension, app.createRateLimit({
+    max,
+    timeWindow: seconds * 1000,
+    keyGenerator: (request) => `{${dimension}:${values.get(request)}}|${slotId++}`
+  })]))
+
+  return { look, take, spend, attempt, countFailure }
+
+  async function look (request: FastifyRequest, reply: FastifyReply, subject: Subject) {
+    const { slot, isExceeded } = await ask(request, subject, false)
+    if (isExceeded) refuse(reply, slot)
+  }
+
+  async function take (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) {
+    const taken: Slot[] = []
+    for (const subject of subjects) {
+      const { slot, isExceeded } = await ask(request, subject, true)
+      if (isExceeded) {
+        taken.forEach(({ key }) => store.refund(key))
+        refuse(reply, slot)
+      }
+      taken.push(slot)
+    }
+    request.slots.push(...taken)
+    tell(reply, request.slots)
+  }
+
+  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) {
+    await take(request, reply, ...subjects)
+    try {
+      return await work()
+    } catch (error) {
+      if (isOurFailure(error)) giveBack(request, reply, subjects)
+      throw error
+    }
+  }
+
+  async function attempt<Result> (request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) {
+    const who = hash('sha256', account, 'base64url')
+    const subjects: Subject[] = [['login', `${normalizeIP(request.ip)} ${who}`], ['login-address'], ['account', who]]
+    const result = await spend(request, reply, subjects, work)
+    for (const { dimension, key } of request.slots) if (dimension === 'account') store.clear(key)
+    giveBack(request, reply, subjects)
+    return result
+  }
+
+  async function countFailure (error: FastifyError, request: FastifyRequest, reply: FastifyReply): Promise<never> {
+    if (request.slots.length === 0 && !isOurFailure(error)) await take(request, reply, ['address'])
+    throw error
+  }
+
+  async function ask (request: FastifyRequest, [dimension, value = normalizeIP(request.ip)]: Subject, increment: boolean) {
+    values.set(request, value)
+    const answer = await limiters.get(dimension)!(request, { increment })
+    if (answer.isAllowed) throw new Error('no dimension has an allow list')
+    const { key, remaining, ttlInSeconds: resetSeconds, isExceeded } = answer
+    return { isExceeded, slot: { dimension, key, remaining, resetSeconds, ...dimensions[dimension] } }
+  }
+
+  function giveBack (request: FastifyRequest, reply: FastifyReply, subjects: Subject[]) {
+    const given = new Set(subjects.map(([dimension]) => dimension))
+    request.slots.filter(({ dimension }) => given.has(dimension)).forEach(({ key }) => store.refund(key))
+    request.slots = request.slots.filter(({ dimension }) => !given.has(dimension))
+    tell(reply, request.slots)
+  }
+}
+
+const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500
+
+function refuse (reply: FastifyReply, slot: Slot): never {
+  tell(reply, [slot])
+  throw tooManyRequests(Math.max(1, slot.resetSeconds))
+}
+
+// draft-ietf-httpapi-ratelimit-headers, for the limit that is nearest to its end.
+function tell (reply: FastifyReply, slots: Slot[]) {
+  const [first, ...others] = slots
+  if (!first) return
+  const { dimension, max, seconds, remaining, resetSeconds } = others.reduce((least, slot) => slot.remaining < least.remaining ? slot : least, first)
+  reply.header('ratelimit-policy', `"${dimension}";q=${max};w=${seconds}`)
+  reply.header('ratelimit', `"${dimension}";r=${remaining};t=${resetSeconds}`)
+}

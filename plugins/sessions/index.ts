@@ -1,0 +1,216 @@
+import { createHash, randomBytes } from 'node:crypto'
+import fp from 'fastify-plugin'
+import { v7 as uuidv7 } from 'uuid'
+import { InvalidCredentials, InvalidRefreshToken, NotFound } from '../errors.ts'
+import { createRefreshTokens, type RefreshClaim } from './refresh-token.ts'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { Sql } from '../db/index.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { sessions: ReturnType<typeof createSessions> }
+}
+
+/** An account as it was when its password was verified: a change since then raises the epoch. */
+export type Verified = { id: string, epoch: number }
+/** Where a session is opened from. */
+export type Device = { ip: string | undefined, headers: { 'user-agent'?: string | undefined } }
+type Needs = Pick<FastifyInstance, 'config' | 'db' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+
+type State = {
+  userId: string
+  generation: number
+  isLive: boolean
+  rotatedAgoMs: number | null
+  secondsLeft: number
+  idleSecondsLeft: number
+}
+
+type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
+
+const USER_AGENT_LENGTH = 256
+const OUTAGE_MARGIN_MS = 5000
+const TRIES = 5
+
+export function createSessions ({ config, db, tokens, revocations, log }: Needs) {
+  const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
+  const { REFRESH_IDLE_TTL: idleSeconds, REFRESH_ABSOLUTE_TTL: absoluteSeconds, SESSION_LIMIT: limit } = config
+
+  return {
+    /** What a refresh token of ours says; throws InvalidRefreshToken for anything else. Costs no I/O. */
+    read (refreshToken: string): RefreshClaim {
+      const claim = refreshTokens.verify(refreshToken)
+      if (!claim) throw new InvalidRefreshToken()
+      return claim
+    },
+
+    /** Opens a session unless the account changed since its password was verified. Whoever is over the limit loses the session that was idle for longest. */
+    async open (user: Verified, device: Device, tx?: Sql) {
+      const claim: RefreshClaim = { sessionId: uuidv7(), generation: 0, nonce: randomBytes(16) }
+      const access = tokens.sign({ id: user.id, sessionId: claim.sessionId }, absoluteSeconds)
+      const insert = (on: Sql) => insertUnderLock(on, user, claim, device)
+      revocations.announce(tx ? await insert(tx) : await db.tx(insert))
+      log.debug({ userId: user.id, sessionId: claim.sessionId }, 'session opened')
+      return pairOf(access, claim, Math.min(idleSeconds, absoluteSeconds))
+    },
+
+    /**
+     * The next pair of tokens. The parent of the current token gets the same successor again for as long as the grace lasts;
+     * anything older is theft (RFC 9700 section 4.14.2), which ends the session.
+     */
+    async rotate (claim: RefreshClaim) {
+      for (let tries = 1; tries <= TRIES; tries++) {
+        const state = await find(claim)
+        if (!state?.isLive) throw new InvalidRefreshToken()
+        const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
+        if (claim.generation < state.generation) {
+          if (!isRetry(claim, state)) return endStolen(claim, state)
+          log.debug({ userId: state.userId, sessionId: claim.sessionId }, 'session replayed')
+          return pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
+        }
+        const idleSecondsLeft = await advance(claim)
+        if (idleSecondsLeft !== undefined) {
+          const event = claim.generation > state.generation ? 'session recovered' : 'session refreshed'
+          log.debug({ userId: state.userId, sessionId: claim.sessionId }, event)
+          return pairOf(access, { ...claim, generation: claim.generation + 1 }, idleSecondsLeft)
+        }
+      }
+      throw new InvalidRefreshToken()
+    },
+
+    /** The live sessions of a user, the one seen last first. */
+    async list (userId: string) {
+      const rows = await db.query<Listed>(`
+        select id, created_at as "createdAt", last_seen_at as "lastSeenAt", least(idle_expires_at, expires_at) as "expiresAt",
+               host(ip) as ip, user_agent as "userAgent"
+        from sessions
+        where user_id = $1 and revoked_at is null and expires_at > now() and idle_expires_at > now()
+        order by last_seen_at desc, id desc`, [userId])
+      return rows.map(({ createdAt, lastSeenAt, expiresAt, ...session }) => ({
+        ...session, createdAt: createdAt.toISOString(), lastSeenAt: lastSeenAt.toISOString(), expiresAt: expiresAt.toISOString()
+      }))
+    },
+
+    /** Ends one session of this user; throws NotFound when there is no such one. */
+    async revoke (id: string, userId: string, reason = 'revoked') {
+      if (!await end(id, userId, reason)) throw new NotFound()
+    },
+
+    /** Ends one session of this user, which may have ended before. */
+    close: (id: string, userId: string) => end(id, userId, 'logout'),
+
+    /** Ends all sessions of this user but one; with `tx` the caller announces the ids after its commit. */
+    async revokeAll (userId: string, { except, reason }: { except?: string, reason: string }) {
+      revocations.announce(await db.tx((tx) => revokeUnderLock(tx, userId, reason, except)))
+    },
+
+    revokeUnderLock
+  }
+
+  async function insertUnderLock (on: Sql, { id, epoch }: Verified, { sessionId, nonce }: RefreshClaim, { ip, headers }: Device) {
+    const [user] = await on.query('select id from users where id = $1 and epoch = $2 and disabled_at is null for no key update', [id, epoch])
+    if (!user) throw new InvalidCredentials()
+    const [done] = await on.query<{ evicted: string[] }>(`
+      with surplus as (
+        select id from sessions
+        where user_id = $2 and revoked_at is null and expires_at > now() and idle_expires_at > now()
+        order by last_seen_at desc, id desc offset $8
+      ), evicted as (
+        update sessions set revoked_at = now(), revoked_reason = 'session limit' where id in (select id from surplus) returning id
+      ), noted as (
+        insert into revocations (session_id) select id from evicted
+      ), forgotten as (
+        delete from sessions
+        where user_id = $2 and least(expires_at, idle_expires_at, revoked_at) < now() - interval '1 day'
+      ), opened as (
+        insert into sessions (id, user_id, nonce_hash, idle_expires_at, expires_at, ip, user_agent)
+        values ($1, $2, $3, now() + make_interval(secs => $4), now() + make_interval(secs => $5), $6, $7)
+      )
+      select array(select id::text from evicted) as evicted`,
+    [sessionId, id, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, ip, headers['user-agent']?.slice(0, USER_AGENT_LENGTH), limit - 1])
+    return done?.evicted ?? []
+  }
+
+  // The row is looked up whatever its state, else a reused token would never be seen.
+  async function find ({ sessionId, nonce }: RefreshClaim) {
+    const [state] = await db.query<State>(`
+      select s.user_id as "userId", s.generation,
+             s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as "isLive",
+             (extract(epoch from now() - s.rotated_at) * 1000)::float8 as "rotatedAgoMs",
+             extract(epoch from s.expires_at - now())::float8 as "secondsLeft",
+             extract(epoch from s.idle_expires_at - now())::float8 as "idleSecondsLeft"
+      from sessions s join users u on u.id = s.user_id
+      where s.id = $1 and s.nonce_hash = $2`, [sessionId, sha256(nonce)])
+    return state
+  }
+
+  /**
+   * One winner: of many that present the current token, one finds its generation still there.
+   * A token ahead of the row was signed by us and its rotation lost with a standby that lagged: the row catches up.
+   */
+  async function advance ({ sessionId, generation, nonce }: RefreshClaim) {
+    const [row] = await db.query<{ idleSecondsLeft: number }>(`
+      update sessions
+      set generation = $3 + 1, rotated_at = now(), last_seen_at = now(), idle_expires_at = least(now() + make_interval(secs => $4), expires_at)
+      where id = $1 and nonce_hash = $2 and generation <= $3
+        and revoked_at is null and expires_at > now() and idle_expires_at > now()
+      returning extract(epoch from idle_expires_at - now())::float8 as "idleSecondsLeft"`,
+    [sessionId, sha256(nonce), generation, idleSeconds])
+    return row?.idleSecondsLeft
+  }
+
+  function isRetry ({ generation }: RefreshClaim, { generation: current, rotatedAgoMs }: State) {
+    if (generation !== current - 1 || rotatedAgoMs === null) return false
+    const graceMs = config.REFRESH_GRACE_SECONDS * 1000
+    if (rotatedAgoMs <= graceMs) return true
+    // A client could not retry while PostgreSQL was away.
+    const outage = db.lastOutage()
+    return outage !== undefined && outage.endedAgoMs <= graceMs &&
+      rotatedAgoMs >= outage.endedAgoMs && rotatedAgoMs <= outage.startedAgoMs + OUTAGE_MARGIN_MS
+  }
+
+  async function endStolen ({ sessionId, generation }: RefreshClaim, { userId, generation: current }: State): Promise<never> {
+    await end(sessionId, userId, 'reuse detected')
+    log.warn({ userId, sessionId, generation, current }, 'refresh token reuse detected, session revoked')
+    throw new InvalidRefreshToken()
+  }
+
+  async function end (id: string, userId: string, reason: string) {
+    const revoked = await db.query<{ id: string }>(`
+      with revoked as (
+        update sessions set revoked_at = now(), revoked_reason = $3 where id = $1 and user_id = $2 and revoked_at is null returning id
+      ), noted as (
+        insert into revocations (session_id) select id from revoked
+      )
+      select id from revoked`, [id, userId, reason])
+    revocations.announce(revoked.map(({ id }) => id))
+    if (revoked.length > 0) log.debug({ userId, sessionId: id, reason }, 'session revoked')
+    return revoked.length > 0
+  }
+
+  /** Within a transaction: the user's row first, as `open` does, so that no login slips in between. Answers the ids to announce after the commit. */
+  async function revokeUnderLock (tx: Sql, userId: string, reason: string, except: string | null = null) {
+    await tx.query('select id from users where id = $1 for no key update', [userId])
+    const revoked = await tx.query<{ id: string }>(`
+      with revoked as (
+        update sessions set revoked_at = now(), revoked_reason = $2
+        where user_id = $1 and id is distinct from $3::uuid and revoked_at is null returning id
+      ), noted as (
+        insert into revocations (session_id) select id from revoked
+      )
+      select id from revoked`, [userId, reason, except])
+    log.debug({ userId, sessions: revoked.length, reason }, 'sessions revoked')
+    return revoked.map(({ id }) => id)
+  }
+
+  function pairOf (access: { accessToken: string, expiresIn: number }, claim: RefreshClaim, seconds: number) {
+    return { ...access, refreshToken: refreshTokens.sign(claim), tokenType: 'Bearer' as const, refreshExpiresIn: Math.floor(seconds) }
+  }
+}
+
+function sha256 (bytes: Buffer) {
+  return createHash('sha256').update(bytes).digest()
+}
+
+export default fp(async (app) => {
+  app.decorate('sessions', createSessions(app))
+}, { name: 'sessions', dependencies: ['config', 'db', 'tokens', 'revocations'] })

@@ -1,0 +1,51 @@
+import { createHmac, timingSafeEqual } from 'node:crypto'
+
+/** What a refresh token says: which session, the how-manieth token of it, and the session's secret nonce (16 bytes). */
+export type RefreshClaim = { sessionId: string, generation: number, nonce: Buffer }
+
+const PREFIX = 'rt1.'
+const ID_BYTES = 16
+const GENERATION_BYTES = 4
+const CLAIM_BYTES = 36
+const FORM = /^rt1\.[\w-]{91}$/
+
+/**
+ * `rt1.<base64url(sessionId ‖ generation ‖ nonce ‖ HMAC-SHA256(secret, all before))>`.
+ * The first secret signs, all of them verify. The token of any generation follows from that of another one, so none is stored.
+ */
+export function createRefreshTokens (secrets: readonly string[]) {
+  const [signing = ''] = secrets
+
+  return {
+    sign ({ sessionId, generation, nonce }: RefreshClaim) {
+      const claim = Buffer.alloc(CLAIM_BYTES)
+      claim.write(sessionId.replaceAll('-', ''), 0, 'hex')
+      claim.writeUInt32BE(generation, ID_BYTES)
+      nonce.copy(claim, ID_BYTES + GENERATION_BYTES)
+      return PREFIX + Buffer.concat([claim, mac(signing, claim)]).toString('base64url')
+    },
+
+    /** The claim of a token that one of the secrets has signed. */
+    verify (token: string): RefreshClaim | undefined {
+      if (!FORM.test(token)) return undefined
+      const text = token.slice(PREFIX.length)
+      const bytes = Buffer.from(text, 'base64url')
+      if (bytes.toString('base64url') !== text) return undefined
+      const [claim, given] = [bytes.subarray(0, CLAIM_BYTES), bytes.subarray(CLAIM_BYTES)]
+      if (!secrets.some((secret) => timingSafeEqual(mac(secret, claim), given))) return undefined
+      return {
+        sessionId: uuidOf(claim.subarray(0, ID_BYTES)),
+        generation: claim.readUInt32BE(ID_BYTES),
+        nonce: claim.subarray(ID_BYTES + GENERATION_BYTES)
+      }
+    }
+  }
+}
+
+function mac (secret: string, claim: Buffer) {
+  return createHmac('sha256', secret).update(PREFIX).update(claim).digest()
+}
+
+function uuidOf (bytes: Buffer) {
+  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+}

@@ -1,0 +1,163 @@
+import { hash } from 'node:crypto'
+import fp from 'fastify-plugin'
+import { v7 as uuidv7 } from 'uuid'
+import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, Unauthorized } from '../errors.ts'
+import { canonicalEmail, localPartOf } from './email.ts'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { Sql } from '../db/index.ts'
+import type { Device, Verified } from '../sessions/index.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { users: ReturnType<typeof createUsers> }
+}
+
+type Needs = Pick<FastifyInstance, 'db' | 'passwords' | 'sessions' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type User = { id: string, email: string, displayName: string | null, createdAt: string, updatedAt: string }
+type UserRow = Omit<User, 'createdAt' | 'updatedAt'> & { createdAt: Date, updatedAt: Date }
+type Account = Verified & { emailCanonical: string, passwordHash: string, isDisabled: boolean }
+type Draft = { email: string, emailCanonical: string, password: string, displayName: string | null }
+
+const COLUMNS = 'id, email, display_name as "displayName", created_at as "createdAt", updated_at as "updatedAt"'
+const ACCOUNT = 'id, epoch, email_canonical as "emailCanonical", password_hash as "passwordHash", disabled_at is not null as "isDisabled"'
+// Strictly later than before, so that it serves as a version; in milliseconds, as JavaScript has them.
+const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp()), updated_at + interval '1 millisecond')"
+
+export function createUsers ({ db, passwords, sessions, revocations, log }: Needs) {
+  return {
+    canonicalEmail,
+    etagOf,
+    get,
+
+    /** What a new user would be made of; throws what is wrong with it, before any hash is computed. */
+    draft ({ email, password, displayName = null }: { email: string, password: string, displayName?: string | null }) {
+      const emailCanonical = canonicalEmail(email)
+      passwords.check(password, { localPart: localPartOf(emailCanonical), pointer: '/password' })
+      return { email: email.trim(), emailCanonical, password, displayName: displayName?.trim() ?? null }
+    },
+
+    /** Makes the user and opens the first session, both or neither. Throws EmailTaken after as long as success takes. */
+    async register (draft: Draft, device: Device) {
+      const passwordHash = await passwords.hash(draft.password)
+      return db.tx(async (tx) => {
+        const { user, verified } = await create(draft, passwordHash, tx)
+        return { user, ...await sessions.open(verified, device, tx) }
+      })
+    },
+
+    /** Equal time and equal error, whether the account is unknown, disabled or has another password. */
+    async authenticate (email: string, password: string): Promise<Verified> {
+      const [account] = await db.query<Account>(`select ${ACCOUNT} from users where email_canonical = $1`, [canonicalEmail(email)])
+      return verified(account, password)
+    },
+
+    /** The account behind a session, with what its password is verified by. */
+    async account (id: string): Promise<Account> {
+      const [account] = await db.query<Account>(`select ${ACCOUNT} from users where id = $1`, [id])
+      if (!account) throw new Unauthorized()
+      return account
+    },
+
+    /** Whether an If-None-Match header names this version. */
+    isVersion: (user: User, ifNoneMatch: string | undefined) => ifNoneMatch !== undefined && names(ifNoneMatch.replaceAll('W/', ''), etagOf(user)),
+
+    /** With an If-Match header the version it names is changed, or PreconditionFailed is thrown. */
+    async rename (id: string, displayName: string | null, ifMatch?: string) {
+      const version = ifMatch === undefined ? null : await expectedVersion(id, ifMatch)
+      const [row] = await db.query<UserRow>(`
+        update users set display_name = $2, ${TOUCH}
+        where id = $1 and ($3::timestamptz is null or updated_at = $3) returning ${COLUMNS}`, [id, displayName?.trim() ?? null, version])
+      if (row) return toUser(row)
+      throw version ? new PreconditionFailed() : new Unauthorized()
+    },
+
+    /** Replaces the password of a session's account and ends its other sessions. */
+    async changePassword (account: Account, sessionId: string, { currentPassword, newPassword }: { currentPassword: string, newPassword: string }) {
+      const { id, epoch } = await verified(account, currentPassword)
+      const passwordHash = await passwords.hash(newPassword)
+      const revoked = await db.tx(async (tx) => {
+        const [row] = await tx.query(`update users set password_hash = $3, epoch = epoch + 1, ${TOUCH} where id = $1 and epoch = $2 returning id`, [id, epoch, passwordHash])
+        if (!row) throw new InvalidCredentials()
+        return sessions.revokeUnderLock(tx, id, 'password changed', sessionId)
+      })
+      revocations.announce(revoked)
+    },
+
+    /** Refuses a new password before any hash is computed. */
+    checkNewPassword ({ emailCanonical }: Account, { currentPassword, newPassword }: { currentPassword: string, newPassword: string }) {
+      passwords.check(newPassword, { localPart: localPartOf(emailCanonical), pointer: '/newPassword' })
+      if (newPassword.normalize('NFKC') === currentPassword.normalize('NFKC')) throw new PasswordUnchanged()
+    },
+
+    /** Deletes the account and all that belongs to it. */
+    async remove (account: Account, password: string) {
+      const { id, epoch } = await verified(account, password)
+      const revoked = await db.tx(async (tx) => {
+        const [row] = await tx.query('select id from users where id = $1 and epoch = $2 for update', [id, epoch])
+        if (!row) throw new InvalidCredentials()
+        const ids = await sessions.revokeUnderLock(tx, id, 'account deleted')
+        await tx.query('delete from users where id = $1', [id])
+        return ids
+      })
+      revocations.announce(revoked)
+      log.debug({ userId: id }, 'user deleted')
+    }
+  }
+
+  // The unique index decides, so that of many at a time one wins.
+  async function create ({ email, emailCanonical, displayName }: Draft, passwordHash: string, tx: Sql) {
+    const [row] = await tx.query<UserRow & { epoch: number }>(`
+      insert into users (id, email, email_canonical, password_hash, display_name)
+      values ($1, $2, $3, $4, $5)
+      on conflict (email_canonical) do nothing
+      returning ${COLUMNS}, epoch`, [uuidv7(), email, emailCanonical, passwordHash, displayName])
+    if (!row) throw new EmailTaken()
+    log.debug({ userId: row.id }, 'user registered')
+    return { user: toUser(row), verified: { id: row.id, epoch: row.epoch } }
+  }
+
+  async function get (id: string): Promise<User> {
+    const [row] = await db.query<UserRow>(`select ${COLUMNS} from users where id = $1`, [id])
+    if (!row) throw new Unauthorized()
+    return toUser(row)
+  }
+
+  async function verified (account: Account | undefined, password: string): Promise<Verified> {
+    const isRight = await passwords.verify(account?.passwordHash, password)
+    if (!account || !isRight || account.isDisabled) throw new InvalidCredentials()
+    if (passwords.isOutdated(account.passwordHash)) await rehash(account, password)
+    return { id: account.id, epoch: account.epoch }
+  }
+
+  // Compare-and-set, since the password may change meanwhile; a login does not fail for it.
+  async function rehash ({ id, passwordHash }: Account, password: string) {
+    try {
+      await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, passwordHash, await passwords.hash(password)])
+    } catch (error) {
+      log.warn({ userId: id, err: error }, 'a password could not be rehashed')
+    }
+  }
+
+  async function expectedVersion (id: string, ifMatch: string) {
+    const user = await get(id)
+    if (!names(ifMatch, etagOf(user))) throw new PreconditionFailed()
+    return user.updatedAt
+  }
+}
+
+/** A strong validator (RFC 9110 section 8.8.3), different for each user, since all share the URL. */
+function etagOf ({ id, updatedAt }: User) {
+  return `"${hash('sha256', `${id} ${updatedAt}`, 'base64url').slice(0, 27)}"`
+}
+
+function names (header: string, etag: string) {
+  return header.trim() === '*' || header.split(',').some((listed) => listed.trim() === etag)
+}
+
+function toUser ({ createdAt, updatedAt, ...user }: UserRow): User {
+  const { id, email, displayName } = user
+  return { id, email, displayName, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() }
+}
+
+export default fp(async (app) => {
+  app.decorate('users', createUsers(app))
+}, { name: 'users', dependencies: ['db', 'passwords', 'sessions', 'revocations'] })

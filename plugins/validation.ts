@@ -1,0 +1,74 @@
+import { Ajv } from 'ajv'
+import formats from 'ajv-formats'
+import fp from 'fastify-plugin'
+import secureJson from 'secure-json-parse'
+import { BadRequest, UnsupportedMediaType } from './errors.ts'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Lets the routes of this scope take application/x-www-form-urlencoded beside JSON. */
+    acceptForms: () => void
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+const CHARSET = /;\s*charset\s*=\s*"?([^";\s]*)/i
+
+/** Bodies are taken as they are; only what comes from the URL, which is always text, is coerced. */
+export default fp(async (app) => {
+  const [strict, coercing] = [createAjv(false), createAjv(true)]
+  app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? strict : coercing).compile(schema as object))
+
+  app.addHook('onRequest', async function checkEncoding ({ headers }) {
+    const charset = headers['content-type']?.match(CHARSET)?.[1]?.toLowerCase()
+    if (headers['content-encoding'] !== undefined || (charset !== undefined && charset !== 'utf-8')) throw new UnsupportedMediaType()
+  })
+
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, parseJson)
+  app.decorate('acceptForms', function (this: FastifyInstance) {
+    this.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'buffer' }, parseForm)
+  })
+}, { name: 'validation', dependencies: ['http'] })
+
+function createAjv (coerceTypes: boolean) {
+  const ajv = new Ajv({ coerceTypes, allErrors: true, useDefaults: true, allowUnionTypes: true, keywords: ['example'] })
+  formats.default(ajv)
+  // PostgreSQL stores no NUL, and UTF-8 maps every lone surrogate to U+FFFD, so that different passwords would become one.
+  ajv.addKeyword({
+    keyword: 'x-well-formed',
+    type: 'string',
+    validate: (_: boolean, text: string) => text.isWellFormed() && !text.includes('\0'),
+    error: { message: 'must hold no NUL and no lone surrogate' }
+  })
+  return ajv
+}
+
+async function parseJson ({ routeOptions }: FastifyRequest, body: Buffer): Promise<unknown> {
+  if (body.length === 0 && !routeOptions.schema?.body) return undefined
+  try {
+    return secureJson.parse(utf8.decode(body), null, { protoAction: 'error', constructorAction: 'error' })
+  } catch (error) {
+    throw new BadRequest(body.length === 0 ? 'The body is empty' : 'The body is not JSON in UTF-8', { cause: error })
+  }
+}
+
+// URLSearchParams, and @fastify/formbody with it, would repair bad UTF-8 and fold fields that are given twice.
+async function parseForm (_: FastifyRequest, body: Buffer): Promise<unknown> {
+  const form = new Map<string, string>()
+  for (const field of body.toString('latin1').split('&').filter(Boolean)) {
+    const [name = '', value = ''] = field.replaceAll('+', ' ').split(/=(.*)/s, 2).map(decodeField)
+    if (form.has(name) || name === '__proto__') throw new BadRequest('A field is given twice or has a reserved name')
+    form.set(name, value)
+  }
+  return Object.fromEntries(form)
+}
+
+function decodeField (text: string) {
+  try {
+    return utf8.decode(Buffer.from(text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16))), 'latin1'))
+  } catch (error) {
+    throw new BadRequest('The form is not in UTF-8', { cause: error })
+  }
+}

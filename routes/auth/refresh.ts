@@ -1,0 +1,26 @@
+import { RefreshSchema, TokenPairSchema } from '../../schemas/auth.ts'
+import { answers } from '../../schemas/common.ts'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+
+const refresh: FastifyPluginAsyncTypebox = async (app) => {
+  app.acceptForms()
+
+  app.post('/refresh', {
+    config: { limit: 'own' },
+    errorHandler: app.limits.countFailure,
+    schema: {
+      operationId: 'refresh',
+      tags: ['auth'],
+      summary: 'Exchange a refresh token for the next pair',
+      description: 'A retry within the grace gets the same successor again. A token that is older than that is taken for stolen and ends the session.',
+      body: RefreshSchema,
+      response: answers({ 200: TokenPairSchema }, 401)
+    }
+  }, async (request, reply) => {
+    const claim = app.sessions.read(request.body.refreshToken)
+    await app.limits.take(request, reply, ['session', claim.sessionId])
+    return app.sessions.rotate(claim)
+  })
+}
+
+export default refresh

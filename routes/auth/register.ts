@@ -1,0 +1,26 @@
+import { RegisteredSchema, RegisterSchema } from '../../schemas/auth.ts'
+import { answers } from '../../schemas/common.ts'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+
+const register: FastifyPluginAsyncTypebox = async (app) => {
+  app.acceptForms()
+
+  app.post('/register', {
+    onRequest: (request, reply) => app.limits.look(request, reply, ['register']),
+    schema: {
+      operationId: 'register',
+      tags: ['auth'],
+      summary: 'Make an account',
+      description: 'The account and its first session are made together or not at all.',
+      body: RegisterSchema,
+      response: answers({ 201: RegisteredSchema }, 409)
+    }
+  }, async (request, reply) => {
+    const draft = app.users.draft(request.body)
+    const registered = await app.limits.spend(request, reply, [['register']], () => app.users.register(draft, request))
+    reply.code(201)
+    return registered
+  })
+}
+
+export default register

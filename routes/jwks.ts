@@ -1,0 +1,27 @@
+import { hash } from 'node:crypto'
+import { Type } from '@sinclair/typebox'
+import { answers } from '../schemas/common.ts'
+import { JwksSchema } from '../schemas/ops.ts'
+import { ConditionHeadersSchema } from '../schemas/users.ts'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+
+const jwks: FastifyPluginAsyncTypebox = async (app) => {
+  app.get('/.well-known/jwks.json', {
+    schema: {
+      operationId: 'getJwks',
+      tags: ['auth'],
+      summary: 'The keys that verify access tokens',
+      description: 'For services that verify tokens themselves. A new key is published before it signs.',
+      headers: ConditionHeadersSchema,
+      response: answers({ 200: JwksSchema, 304: Type.Null({ description: 'They are still the same' }) })
+    }
+  }, async (request, reply) => {
+    const keys = app.keys.current.keys.map(({ jwk }) => jwk)
+    const etag = `"${hash('sha256', keys.map(({ kid }) => kid).join(), 'base64url').slice(0, 27)}"`
+    reply.headers({ etag, 'cache-control': 'public, max-age=300' })
+    if (request.headers['if-none-match'] === etag) return reply.code(304).send(null)
+    return { keys }
+  })
+}
+
+export default jwks

@@ -1,0 +1,47 @@
+import { answers } from '../schemas/common.ts'
+import { StatusSchema } from '../schemas/ops.ts'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+
+const status: FastifyPluginAsyncTypebox = async (app) => {
+  const startedAt = new Date(Date.now() - process.uptime() * 1000).toISOString()
+  const links = { health: '/health', ready: '/ready', docs: '/docs', api: '/api' }
+
+  app.get('/status', {
+    schema: {
+      operationId: 'getStatus',
+      tags: ['ops'],
+      summary: 'The service and what it depends on',
+      description: 'What this instance does not use is reported as disabled.',
+      response: answers({ 200: StatusSchema })
+    }
+  }, async () => {
+    const seconds = Math.floor(process.uptime())
+    const database = app.health.report().database?.status ?? 'disabled'
+    return {
+      service: 'microts',
+      version: app.release,
+      status: app.health.isReady() ? 'up' as const : 'down' as const,
+      uptime: { seconds, formatted: formatted(seconds), startedAt },
+      dependencies: {
+        database: { status: database, breaker: 'disabled' as const },
+        redis: { status: 'disabled' as const, breaker: 'disabled' as const },
+        webhook: { status: 'disabled' as const, breaker: 'disabled' as const }
+      },
+      hashing: { build: app.passwords.build, concurrency: app.config.HASH_CONCURRENCY },
+      alerts: { total: 0, firing: 0, resolved: 0 },
+      links
+    }
+  })
+}
+
+function formatted (seconds: number) {
+  const parts = [[86_400, 'd'], [3600, 'h'], [60, 'm'], [1, 's']] as const
+  let rest = seconds
+  return parts.map(([size, unit]) => {
+    const count = Math.floor(rest / size)
+    rest -= count * size
+    return `${count}${unit}`
+  }).join(' ')
+}
+
+export default status

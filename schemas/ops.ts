@@ -1,0 +1,56 @@
+import { Type } from '@sinclair/typebox'
+import { Enum, TimeSchema } from './common.ts'
+
+export const HealthSchema = Type.Object({
+  status: Type.Literal('ok'),
+  timestamp: TimeSchema,
+  environment: Type.String({ examples: ['production'] })
+}, { description: 'The process answers', additionalProperties: false })
+
+const CheckSchema = Type.Object({ status: Enum(['up', 'down', 'degraded', 'disabled']) }, { additionalProperties: false })
+
+export const ReadySchema = Type.Object({
+  ready: Type.Boolean(),
+  timestamp: TimeSchema,
+  checks: Type.Object({ database: CheckSchema, redis: CheckSchema, migrations: CheckSchema }, { additionalProperties: false })
+}, { description: 'Whether traffic should come here', additionalProperties: false })
+
+const DependencySchema = Type.Object({
+  status: Enum(['up', 'down', 'degraded', 'disabled']),
+  breaker: Enum(['closed', 'open', 'half-open', 'disabled'], { description: 'State of its circuit breaker' })
+}, { additionalProperties: false })
+
+export const StatusSchema = Type.Object({
+  service: Type.String({ examples: ['microts'] }),
+  version: Type.String({ examples: ['0.1.0'] }),
+  status: Enum(['up', 'down', 'degraded']),
+  uptime: Type.Object({
+    seconds: Type.Integer(),
+    formatted: Type.String({ examples: ['3d 4h 12m 9s'] }),
+    startedAt: TimeSchema
+  }, { additionalProperties: false }),
+  dependencies: Type.Object({ database: DependencySchema, redis: DependencySchema, webhook: DependencySchema }, { additionalProperties: false }),
+  hashing: Type.Object({
+    build: Enum(['generic', 'native'], { description: 'Whether argon2 was compiled for this CPU' }),
+    concurrency: Type.Integer({ description: 'Hashes at a time' })
+  }, { additionalProperties: false }),
+  alerts: Type.Object({ total: Type.Integer(), firing: Type.Integer(), resolved: Type.Integer() }, { additionalProperties: false }),
+  links: Type.Record(Type.String(), Type.String())
+}, { description: 'The service and what it depends on', additionalProperties: false })
+
+export const ApiSchema = Type.Object({
+  name: Type.String({ examples: ['microts'] }),
+  version: Type.String({ examples: ['0.1.0'] }),
+  links: Type.Record(Type.String(), Type.String())
+}, { description: 'Where to go from here', additionalProperties: false })
+
+export const JwksSchema = Type.Object({
+  keys: Type.Array(Type.Object({
+    kty: Type.Literal('OKP'),
+    crv: Type.Literal('Ed25519'),
+    x: Type.String(),
+    kid: Type.String({ description: 'RFC 7638 thumbprint' }),
+    alg: Type.Literal('EdDSA'),
+    use: Type.Literal('sig')
+  }, { additionalProperties: false }))
+}, { description: 'Public keys (RFC 7517)', additionalProperties: false })

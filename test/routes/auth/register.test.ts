@@ -1,0 +1,23 @@
+import { test } from 'tap'
+import { build, PASSWORD, post, signUp } from '../../helper.ts'
+
+test('a registration opens a session', async (t) => {
+  const app = await build(t)
+  const response = await post(app, '/auth/register', { email: ' Ada@Example.com ', password: PASSWORD, displayName: ' Ada ' })
+
+  t.equal(response.statusCode, 201)
+  t.match(response.json(), { user: { email: 'Ada@Example.com', displayName: 'Ada' }, tokenType: 'Bearer', expiresIn: 900, refreshExpiresIn: 604_800 })
+  const me = await app.inject({ url: '/me', headers: { authorization: `Bearer ${response.json().accessToken}` } })
+  t.same(me.json().user, response.json().user)
+})
+
+test('an address that has an account is refused, in any spelling', async (t) => {
+  const app = await build(t)
+  const { email } = await signUp(app)
+
+  for (const spelling of [email, email.toUpperCase(), `  ${email} `]) {
+    const response = await post(app, '/auth/register', { email: spelling, password: PASSWORD })
+    t.equal(response.statusCode, 409)
+    t.equal(response.json().code, 'EMAIL_TAKEN')
+  }
+})
