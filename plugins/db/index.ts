@@ -2,8 +2,8 @@ import { hash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import postgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
-import { isBroken, isConflict, isTrouble } from './trouble.ts'
-import { unavailable } from '../errors.ts'
+import { isBroken, isPassing, isTrouble } from './trouble.ts'
+import { InternalServerError, unavailable } from '../errors.ts'
 import type { Pool, PoolClient, QueryResultRow } from 'pg'
 import type { Config } from '../config/index.ts'
 
@@ -17,7 +17,7 @@ export interface Sql {
 }
 
 export interface Db extends Sql {
-  /** Runs `work` in a transaction; serialization failures and deadlocks are tried again. */
+  /** Runs `work` in a transaction, and again after a serialization failure or deadlock. */
   tx: <Result> (work: (tx: Sql) => Promise<Result>) => Promise<Result>
   /** The last time that PostgreSQL was away, as this process saw it. */
   lastOutage: () => { startedAgoMs: number, endedAgoMs: number } | undefined
@@ -36,17 +36,18 @@ export function createDb (pool: Pick<Pool, 'connect'>): Db {
       startedAgoMs: performance.now() - outage.startedAt,
       endedAgoMs: performance.now() - outage.endedAt
     },
-    query: (text, values) => withClient((client) => statement(client, text, values)),
-    tx: async (work) => {
-      for (let tries = 1; ; tries++) {
-        try {
-          return await withClient((client) => transaction(client, work))
-        } catch (error) {
-          if (!isConflict(error)) throw error
-          if (tries === TRIES) throw unavailable(error)
-        }
-      }
+    query: (text, values) => insist((client) => statement(client, text, values)),
+    tx: (work) => insist((client) => transaction(client, work))
+  }
+
+  async function insist<Result> (use: (client: PoolClient) => Promise<Result>, tries = TRIES): Promise<Result> {
+    try {
+      return await withClient(use)
+    } catch (error) {
+      if (!isPassing(error)) throw error
+      if (tries === 1) throw unavailable(error)
     }
+    return insist(use, tries - 1)
   }
 
   async function withClient<Result> (use: (client: PoolClient) => Promise<Result>) {
@@ -60,7 +61,7 @@ export function createDb (pool: Pick<Pool, 'connect'>): Db {
       noteReturn()
       return result
     } catch (error) {
-      if (isBroken(error)) awaySince ??= performance.now()
+      if (isTrouble(error) && isBroken(error)) awaySince ??= performance.now()
       // No rollback into a black hole: a broken client goes, and PostgreSQL rolls back when it is gone.
       client.release(isBroken(error) ? error as Error : undefined)
       throw isTrouble(error) ? unavailable(error) : error
@@ -78,7 +79,8 @@ async function transaction<Result> (client: PoolClient, work: (tx: Sql) => Promi
   await client.query('begin')
   try {
     const result = await work({ query: (text, values) => statement(client, text, values) })
-    await client.query('commit')
+    const { command } = await client.query('commit')
+    if (command !== 'COMMIT') throw new InternalServerError({ cause: new Error('the work went on after one of its statements had failed') })
     return result
   } catch (error) {
     if (!isBroken(error)) await client.query('rollback')
@@ -117,6 +119,8 @@ export function connectionOptions (config: Config) {
 
 export default fp(async (app) => {
   await app.register(postgres, { ...connectionOptions(app.config), max: app.config.DB_POOL_SIZE, maxLifetimeSeconds: LIFETIME_SECONDS })
+  // One that breaks while somebody holds it, between two statements, tells so at the next one; unheard, it would end the process.
+  app.pg.pool.on('connect', (client) => client.on('error', () => {}))
   app.pg.pool.on('error', (error) => app.log.warn({ err: error }, 'an idle database connection broke'))
   const db = createDb(app.pg.pool)
   app.decorate('db', db)

@@ -1,8 +1,9 @@
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
 import { InvalidCredentials, InvalidRefreshToken, NotFound } from '../errors.ts'
-import { createRefreshTokens, type RefreshClaim } from './refresh-token.ts'
+import { createRefreshTokens, sha256, type RefreshClaim } from './refresh-token.ts'
+import { createRotation } from './rotation.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Sql } from '../db/index.ts'
 
@@ -16,20 +17,9 @@ export type Verified = { id: string, epoch: number }
 export type Device = { ip: string | undefined, headers: { 'user-agent'?: string | undefined } }
 type Needs = Pick<FastifyInstance, 'config' | 'db' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 
-type State = {
-  userId: string
-  generation: number
-  isLive: boolean
-  rotatedAgoMs: number | null
-  secondsLeft: number
-  idleSecondsLeft: number
-}
-
 type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
 
 const USER_AGENT_LENGTH = 256
-const OUTAGE_MARGIN_MS = 5000
-const TRIES = 5
 
 export function createSessions ({ config, db, tokens, revocations, log }: Needs) {
   const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
@@ -53,29 +43,8 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
       return pairOf(access, claim, Math.min(idleSeconds, absoluteSeconds))
     },
 
-    /**
-     * The next pair of tokens. The parent of the current token gets the same successor again for as long as the grace lasts;
-     * anything older is theft (RFC 9700 section 4.14.2), which ends the session.
-     */
-    async rotate (claim: RefreshClaim) {
-      for (let tries = 1; tries <= TRIES; tries++) {
-        const state = await find(claim)
-        if (!state?.isLive) throw new InvalidRefreshToken()
-        const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
-        if (claim.generation < state.generation) {
-          if (!isRetry(claim, state)) return endStolen(claim, state)
-          log.debug({ userId: state.userId, sessionId: claim.sessionId }, 'session replayed')
-          return pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
-        }
-        const idleSecondsLeft = await advance(claim)
-        if (idleSecondsLeft !== undefined) {
-          const event = claim.generation > state.generation ? 'session recovered' : 'session refreshed'
-          log.debug({ userId: state.userId, sessionId: claim.sessionId }, event)
-          return pairOf(access, { ...claim, generation: claim.generation + 1 }, idleSecondsLeft)
-        }
-      }
-      throw new InvalidRefreshToken()
-    },
+    /** Exchanges a refresh token for the next pair; throws InvalidRefreshToken. */
+    rotate: createRotation({ config, db, tokens, log, pairOf, end }),
 
     /** The live sessions of a user, the one seen last first. */
     async list (userId: string) {
@@ -127,51 +96,7 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
       )
       select array(select id::text from evicted) as evicted`,
     [sessionId, id, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, ip, headers['user-agent']?.slice(0, USER_AGENT_LENGTH), limit - 1])
-    return done?.evicted ?? []
-  }
-
-  // The row is looked up whatever its state, else a reused token would never be seen.
-  async function find ({ sessionId, nonce }: RefreshClaim) {
-    const [state] = await db.query<State>(`
-      select s.user_id as "userId", s.generation,
-             s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as "isLive",
-             (extract(epoch from now() - s.rotated_at) * 1000)::float8 as "rotatedAgoMs",
-             extract(epoch from s.expires_at - now())::float8 as "secondsLeft",
-             extract(epoch from s.idle_expires_at - now())::float8 as "idleSecondsLeft"
-      from sessions s join users u on u.id = s.user_id
-      where s.id = $1 and s.nonce_hash = $2`, [sessionId, sha256(nonce)])
-    return state
-  }
-
-  /**
-   * One winner: of many that present the current token, one finds its generation still there.
-   * A token ahead of the row was signed by us and its rotation lost with a standby that lagged: the row catches up.
-   */
-  async function advance ({ sessionId, generation, nonce }: RefreshClaim) {
-    const [row] = await db.query<{ idleSecondsLeft: number }>(`
-      update sessions
-      set generation = $3 + 1, rotated_at = now(), last_seen_at = now(), idle_expires_at = least(now() + make_interval(secs => $4), expires_at)
-      where id = $1 and nonce_hash = $2 and generation <= $3
-        and revoked_at is null and expires_at > now() and idle_expires_at > now()
-      returning extract(epoch from idle_expires_at - now())::float8 as "idleSecondsLeft"`,
-    [sessionId, sha256(nonce), generation, idleSeconds])
-    return row?.idleSecondsLeft
-  }
-
-  function isRetry ({ generation }: RefreshClaim, { generation: current, rotatedAgoMs }: State) {
-    if (generation !== current - 1 || rotatedAgoMs === null) return false
-    const graceMs = config.REFRESH_GRACE_SECONDS * 1000
-    if (rotatedAgoMs <= graceMs) return true
-    // A client could not retry while PostgreSQL was away.
-    const outage = db.lastOutage()
-    return outage !== undefined && outage.endedAgoMs <= graceMs &&
-      rotatedAgoMs >= outage.endedAgoMs && rotatedAgoMs <= outage.startedAgoMs + OUTAGE_MARGIN_MS
-  }
-
-  async function endStolen ({ sessionId, generation }: RefreshClaim, { userId, generation: current }: State): Promise<never> {
-    await end(sessionId, userId, 'reuse detected')
-    log.warn({ userId, sessionId, generation, current }, 'refresh token reuse detected, session revoked')
-    throw new InvalidRefreshToken()
+    return done!.evicted
   }
 
   async function end (id: string, userId: string, reason: string) {
@@ -205,10 +130,6 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
   function pairOf (access: { accessToken: string, expiresIn: number }, claim: RefreshClaim, seconds: number) {
     return { ...access, refreshToken: refreshTokens.sign(claim), tokenType: 'Bearer' as const, refreshExpiresIn: Math.floor(seconds) }
   }
-}
-
-function sha256 (bytes: Buffer) {
-  return createHash('sha256').update(bytes).digest()
 }
 
 export default fp(async (app) => {

@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 
 /** What a refresh token says: which session, the how-manieth token of it, and the session's secret nonce (16 bytes). */
 export type RefreshClaim = { sessionId: string, generation: number, nonce: Buffer }
@@ -14,7 +14,7 @@ const FORM = /^rt1\.[\w-]{91}$/
  * The first secret signs, all of them verify. The token of any generation follows from that of another one, so none is stored.
  */
 export function createRefreshTokens (secrets: readonly string[]) {
-  const [signing = ''] = secrets
+  const signing = secrets[0]!
 
   return {
     sign ({ sessionId, generation, nonce }: RefreshClaim) {
@@ -48,4 +48,9 @@ function mac (secret: string, claim: Buffer) {
 
 function uuidOf (bytes: Buffer) {
   return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+}
+
+/** What the row keeps of a nonce, so that a dump of the database yields no token. */
+export function sha256 (nonce: Buffer) {
+  return createHash('sha256').update(nonce).digest()
 }

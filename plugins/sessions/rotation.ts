@@ -1,0 +1,92 @@
+import { InvalidRefreshToken } from '../errors.ts'
+import { sha256, type RefreshClaim } from './refresh-token.ts'
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+
+type Access = { accessToken: string, expiresIn: number }
+type State = {
+  userId: string
+  generation: number
+  isLive: boolean
+  rotatedAgoMs: number | null
+  secondsLeft: number
+  idleSecondsLeft: number
+}
+type Needs<Pair> = Pick<FastifyInstance, 'config' | 'db' | 'tokens'> & {
+  log: Pick<FastifyBaseLogger, 'debug' | 'warn'>
+  pairOf: (access: Access, claim: RefreshClaim, refreshSeconds: number) => Pair
+  end: (sessionId: string, userId: string, reason: string) => Promise<boolean>
+}
+
+const OUTAGE_MARGIN_MS = 5000
+
+/**
+ * The exchange of a refresh token for the next pair. The parent of the current token gets the same successor again for as long as
+ * the grace lasts; anything older is theft (RFC 9700 section 4.14.2), which ends the session.
+ */
+export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end }: Needs<Pair>) {
+  return rotate
+
+  async function rotate (claim: RefreshClaim) {
+    // Who loses a race looks again at what the winner left, and is judged by that.
+    for (;;) {
+      const state = await find(claim)
+      if (!state?.isLive) throw new InvalidRefreshToken()
+      const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
+      if (claim.generation < state.generation) {
+        if (!isRetry(claim, state)) return endStolen(claim, state)
+        log.debug({ userId: state.userId, sessionId: claim.sessionId }, 'session replayed')
+        return pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
+      }
+      const idleSecondsLeft = await advance(claim)
+      if (idleSecondsLeft !== undefined) {
+        const event = claim.generation > state.generation ? 'session recovered' : 'session refreshed'
+        log.debug({ userId: state.userId, sessionId: claim.sessionId }, event)
+        return pairOf(access, { ...claim, generation: claim.generation + 1 }, idleSecondsLeft)
+      }
+    }
+  }
+
+  // The row is looked up whatever its state, else a reused token would never be seen.
+  async function find ({ sessionId, nonce }: RefreshClaim) {
+    const [state] = await db.query<State>(`
+      select s.user_id as "userId", s.generation,
+             s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as "isLive",
+             (extract(epoch from now() - s.rotated_at) * 1000)::float8 as "rotatedAgoMs",
+             extract(epoch from s.expires_at - now())::float8 as "secondsLeft",
+             extract(epoch from s.idle_expires_at - now())::float8 as "idleSecondsLeft"
+      from sessions s join users u on u.id = s.user_id
+      where s.id = $1 and s.nonce_hash = $2`, [sessionId, sha256(nonce)])
+    return state
+  }
+
+  /**
+   * One winner: of many that present the current token, one finds its generation still there.
+   * A token ahead of the row was signed by us and its rotation lost with a standby that lagged: the row catches up.
+   */
+  async function advance ({ sessionId, generation, nonce }: RefreshClaim) {
+    const [row] = await db.query<{ idleSecondsLeft: number }>(`
+      update sessions
+      set generation = $3 + 1, rotated_at = now(), last_seen_at = now(), idle_expires_at = least(now() + make_interval(secs => $4), expires_at)
+      where id = $1 and nonce_hash = $2 and generation <= $3
+        and revoked_at is null and expires_at > now() and idle_expires_at > now()
+      returning extract(epoch from idle_expires_at - now())::float8 as "idleSecondsLeft"`,
+    [sessionId, sha256(nonce), generation, config.REFRESH_IDLE_TTL])
+    return row?.idleSecondsLeft
+  }
+
+  function isRetry ({ generation }: RefreshClaim, { generation: current, rotatedAgoMs }: State) {
+    if (generation !== current - 1 || rotatedAgoMs === null) return false
+    const graceMs = config.REFRESH_GRACE_SECONDS * 1000
+    if (rotatedAgoMs <= graceMs) return true
+    // A client could not retry while PostgreSQL was away.
+    const outage = db.lastOutage()
+    return outage !== undefined && outage.endedAgoMs <= graceMs &&
+      rotatedAgoMs >= outage.endedAgoMs && rotatedAgoMs <= outage.startedAgoMs + OUTAGE_MARGIN_MS
+  }
+
+  async function endStolen ({ sessionId, generation }: RefreshClaim, { userId, generation: current }: State): Promise<never> {
+    await end(sessionId, userId, 'reuse detected')
+    log.warn({ userId, sessionId, generation, current }, 'refresh token reuse detected, session revoked')
+    throw new InvalidRefreshToken()
+  }
+}
