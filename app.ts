@@ -24,8 +24,9 @@ export async function build (config: Config, { isTerminal = false, stream }: Set
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
     trustProxy: config.TRUSTED_PROXIES,
-    // Fastify's own requestTimeout does not cut a slow body; Node's, checked every second, does. Host is judged by a hook of ours.
-    http: { headersTimeout: SLOW_CLIENT_MS, requestTimeout: SLOW_CLIENT_MS, connectionsCheckingInterval: 1000, requireHostHeader: false },
+    // A slow head or body is cut, which is checked every second. Fastify sets its own requestTimeout after Node's. Host is judged by a hook of ours.
+    requestTimeout: SLOW_CLIENT_MS,
+    http: { headersTimeout: SLOW_CLIENT_MS, connectionsCheckingInterval: 1000, requireHostHeader: false },
     clientErrorHandler,
     frameworkErrors
   })

@@ -5,6 +5,8 @@ import { build } from './app.ts'
 import { stateFolder } from './plugins/config/development.ts'
 import { ConfigFault, loadConfig, type Config } from './plugins/config/index.ts'
 import type { FastifyInstance } from 'fastify'
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
 
 // Hashes use libuv's pool, which is made at its first use; one thread more than hashes is left for DNS and files.
 process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY || availableParallelism()))
@@ -21,16 +23,26 @@ try {
 
 async function start () {
   const settings = loadConfig(process.env)
-  const embedded = settings.DATABASE_URL ? undefined : await startDatabase()
-  const config = { ...settings, DATABASE_URL: settings.DATABASE_URL ?? embedded?.url }
+  if (settings.DATABASE_URL) return serve(settings)
+  const { url, stop } = await startDatabase()
+  try {
+    await serve({ ...settings, DATABASE_URL: url }, stop)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function serve (config: Config, stopDatabase = async () => {}) {
   const isTerminal = process.stdout.isTTY && config.NODE_ENV !== 'production'
   const app = await build(config, { isTerminal })
+  const dropIdle = watchSockets(app.server)
 
   closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT, logger: app.log }, async ({ signal, err }) => {
     if (err) app.log.fatal({ err }, 'stopping because of an error nobody caught')
     else app.log.info({ signal }, 'stopping')
-    await drain(app)
-    await embedded?.stop()
+    await drain(app, dropIdle)
+    await stopDatabase()
   })
 
   const address = await listen(app, config)
@@ -41,31 +53,38 @@ async function start () {
 
 async function startDatabase () {
   const { startEmbedded } = await import('./plugins/db/embedded.ts')
-  return startEmbedded({
-    folder: stateFolder(process.env),
-    onProgress: (step) => process.stdout.write(`${step} …\n`)
-  })
+  return startEmbedded({ folder: stateFolder(process.env), onProgress: (step) => process.stdout.write(`${step} …\n`) })
 }
 
-/** Unready at once, still serving while load balancers notice, then closed. */
-async function drain (app: FastifyInstance) {
+/** Unready at once, still serving while load balancers notice, then closed when all is answered, or nothing more can be. */
+async function drain (app: FastifyInstance, dropIdle: () => void) {
   app.health.drain()
   await delay(app.config.SHUTDOWN_DELAY)
-  const sweep = setInterval(() => app.server.closeIdleConnections(), SWEEP_MS)
+  setInterval(dropIdle, SWEEP_MS)
+  setTimeout(() => app.server.closeAllConnections(), app.config.REQUEST_TIMEOUT)
   await app.close()
-  clearInterval(sweep)
+}
+
+// Browsers open connections to have them ready; Node does not take one for idle before its first request.
+function watchSockets (server: Server) {
+  const sockets = new Set<Socket>()
+  server.on('connection', (socket: Socket) => sockets.add(socket.once('close', () => sockets.delete(socket))))
+  return () => {
+    server.closeIdleConnections()
+    sockets.forEach((socket) => socket.bytesRead === 0 && socket.destroy())
+  }
 }
 
 /** A second start beside the first takes the next port, unless it was told which one to take. */
-async function listen (app: FastifyInstance, { HOST: host, PORT, NODE_ENV }: Config) {
-  const ports = process.env.PORT || NODE_ENV === 'production' ? 1 : PORTS_TO_TRY
-  for (let port = PORT; ; port++) {
-    try {
-      return await app.listen({ host, port, listenTextResolver: (address) => `listening on ${address}` })
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE' || port + 1 >= PORT + ports) throw error
-    }
+async function listen (app: FastifyInstance, config: Config, port = config.PORT): Promise<string> {
+  try {
+    return await app.listen({ host: config.HOST, port, listenTextResolver: (address) => `listening on ${address}` })
+  } catch (error) {
+    const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
+    const isToldWhich = process.env.PORT || config.NODE_ENV === 'production'
+    if (!isTaken || isToldWhich || port === config.PORT + PORTS_TO_TRY) throw error
   }
+  return listen(app, config, port + 1)
 }
 
 function greet (address: string) {

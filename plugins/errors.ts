@@ -1,5 +1,6 @@
 import createError from '@fastify/error'
 import fp from 'fastify-plugin'
+import { CODES, PROBLEMS, titleOf, type Code } from '../schemas/common.ts'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 
 declare module 'fastify' {
@@ -9,35 +10,31 @@ declare module 'fastify' {
   }
 }
 
-export const BadRequest = createError('BAD_REQUEST', '%s', 400)
-export const Validation = createError('VALIDATION_ERROR', 'The request does not fit its schema', 400)
-export const Unauthorized = createError('UNAUTHORIZED', 'A valid access token is needed', 401)
-export const TokenExpired = createError('TOKEN_EXPIRED', 'The access token has expired: refresh it', 401)
-export const InvalidCredentials = createError('INVALID_CREDENTIALS', 'E-mail or password is wrong', 401)
-export const InvalidRefreshToken = createError('INVALID_REFRESH_TOKEN', 'The refresh token is not valid: log in again', 401)
-export const Forbidden = createError('FORBIDDEN', 'This is not allowed', 403)
-export const NotFound = createError('NOT_FOUND', 'There is nothing here', 404)
-export const MethodNotAllowed = createError('METHOD_NOT_ALLOWED', 'This resource has other methods: see Allow', 405)
-export const RequestTimeout = createError('REQUEST_TIMEOUT', 'The request did not arrive in time', 408)
-export const Conflict = createError('CONFLICT', 'The request conflicts with the present state', 409)
-export const EmailTaken = createError('EMAIL_TAKEN', 'This e-mail address has an account', 409)
-export const PreconditionFailed = createError('PRECONDITION_FAILED', 'The resource has changed since it was read', 412)
-export const PayloadTooLarge = createError('PAYLOAD_TOO_LARGE', 'The body is larger than 10 kB', 413)
-export const UnsupportedMediaType = createError('UNSUPPORTED_MEDIA_TYPE', 'The body must be JSON in UTF-8, not encoded', 415)
-export const PasswordTooShort = createError('PASSWORD_TOO_SHORT', 'The password needs %d characters or more', 400)
-export const PasswordTooLong = createError('PASSWORD_TOO_LONG', 'The password may have %d characters at most', 400)
-export const PasswordCommon = createError('PASSWORD_COMMON', '%s', 400)
-export const PasswordUnchanged = createError('PASSWORD_UNCHANGED', 'The new password must differ from the current one', 400)
-export const RateLimitExceeded = createError('RATE_LIMIT_EXCEEDED', 'Too many requests: try again later', 429)
-export const ServiceUnavailable = createError('SERVICE_UNAVAILABLE', 'The service cannot answer at the moment: try again', 503)
-export const InternalServerError = createError('INTERNAL_SERVER_ERROR', 'Something went wrong on our side', 500)
+const problem = (code: Code, message: string = PROBLEMS[code][1]) => createError(code, message, PROBLEMS[code][0])
 
-/** Every code a client may see; the code is the contract. */
-export const CODES = [
-  BadRequest, Validation, Unauthorized, TokenExpired, InvalidCredentials, InvalidRefreshToken, Forbidden, NotFound, MethodNotAllowed,
-  RequestTimeout, Conflict, EmailTaken, PreconditionFailed, PayloadTooLarge, UnsupportedMediaType, PasswordTooShort, PasswordTooLong,
-  PasswordCommon, PasswordUnchanged, RateLimitExceeded, ServiceUnavailable, InternalServerError
-].map((Refusal) => new Refusal('').code)
+export const BadRequest = problem('BAD_REQUEST', '%s')
+export const Validation = problem('VALIDATION_ERROR', 'The request does not fit its schema')
+export const Unauthorized = problem('UNAUTHORIZED')
+export const TokenExpired = problem('TOKEN_EXPIRED')
+export const InvalidCredentials = problem('INVALID_CREDENTIALS')
+export const InvalidRefreshToken = problem('INVALID_REFRESH_TOKEN')
+export const Forbidden = problem('FORBIDDEN')
+export const NotFound = problem('NOT_FOUND')
+export const MethodNotAllowed = problem('METHOD_NOT_ALLOWED')
+export const RequestTimeout = problem('REQUEST_TIMEOUT')
+export const Conflict = problem('CONFLICT')
+export const EmailTaken = problem('EMAIL_TAKEN')
+export const PreconditionFailed = problem('PRECONDITION_FAILED')
+export const PayloadTooLarge = problem('PAYLOAD_TOO_LARGE')
+export const UnsupportedMediaType = problem('UNSUPPORTED_MEDIA_TYPE')
+export const PasswordTooShort = problem('PASSWORD_TOO_SHORT', 'The password needs %d characters or more')
+export const PasswordTooLong = problem('PASSWORD_TOO_LONG', 'The password may have %d characters at most')
+export const PasswordCommon = problem('PASSWORD_COMMON', '%s')
+export const PasswordUnchanged = problem('PASSWORD_UNCHANGED')
+export const RateLimitExceeded = problem('RATE_LIMIT_EXCEEDED')
+export const ServiceUnavailable = problem('SERVICE_UNAVAILABLE')
+export const InternalServerError = problem('INTERNAL_SERVER_ERROR')
+
 const codes = new Set<string>(CODES)
 
 /** What is wrong with one place of the request, by JSON Pointer (RFC 6901); never the value. */
@@ -47,6 +44,7 @@ export type Fault = { pointer: string, code: string, message: string }
 export type Refusal = FastifyError & { errors?: Fault[], headers?: Record<string, string> }
 
 const RETRY_AFTER_SECONDS = 1
+const MOST_FAULTS = 20
 const REALM = 'Bearer realm="microts"'
 
 export const refusal = (error: FastifyError, extra: Pick<Refusal, 'errors' | 'headers'>): Refusal => Object.assign(error, extra)
@@ -62,11 +60,10 @@ type Origin = { id: string, correlationId: string, path?: string }
 /** An RFC 9457 problem document: what `error` looks like from outside. */
 export function problemOf (error: Refusal, { id, correlationId, path }: Origin) {
   const { statusCode: status = 500, code, message, errors, headers } = translate(error)
-  const title = code.charAt(0) + code.slice(1).toLowerCase().replaceAll('_', ' ')
   return {
     status,
     headers: { ...standardHeaders(status, code), ...headers, 'content-type': 'application/problem+json', 'cache-control': 'no-store' },
-    body: { type: `urn:microts:problem:${code}`, title, status, detail: message, instance: path, code, requestId: id, correlationId, errors }
+    body: { type: `urn:microts:problem:${code}`, title: titleOf(code), status, detail: message, instance: path, code, requestId: id, correlationId, errors }
   }
 }
 
@@ -82,6 +79,7 @@ function translate (error: Refusal): Refusal {
   if (codes.has(error.code)) return error
   if (error.validation) return refusal(new Validation(), { errors: faultsOf(error) })
   switch (error.statusCode) {
+    case 403: return new NotFound()   // what the file server of /docs says of a path that leaves its folder
     case 404: return new NotFound()
     case 408: return new RequestTimeout()
     case 413: return new PayloadTooLarge()
@@ -102,7 +100,7 @@ const sentences: Record<string, string> = {
 }
 
 function faultsOf ({ validation = [], validationContext }: FastifyError): Fault[] {
-  return validation.map(({ instancePath, keyword, message = '', params }) => {
+  return validation.slice(0, MOST_FAULTS).map(({ instancePath, keyword, message = '', params }) => {
     const name = params.missingProperty ?? params.additionalProperty
     const pointer = name === undefined ? instancePath : `${instancePath}/${escapePointer(String(name))}`
     return { pointer: validationContext === 'body' ? pointer : `/${validationContext}${pointer}`, code: keyword, message }
@@ -121,7 +119,9 @@ export default fp(async (app) => {
 }, { name: 'errors', dependencies: ['logging'] })
 
 /** Answers an error as a problem document. */
-export function answer (error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+export function answer (thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+  // JavaScript lets anything be thrown.
+  const error = thrown instanceof Error ? thrown : new InternalServerError({ cause: new Error(`${typeof thrown} thrown`) })
   const path = request.url.split('?', 1)[0]
   const { status, headers, body } = problemOf(error, { id: request.id, correlationId: request.correlationId, path })
   if (status >= 500) request.failure = error

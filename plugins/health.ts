@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 
 declare module 'fastify' {
@@ -8,6 +9,7 @@ export type HealthState = 'up' | 'down' | 'degraded' | 'disabled'
 
 const INTERVAL_MS = 1000
 const INTERVAL_AT_START_MS = 200
+const DEADLINE_MS = 1000
 const FAILURES_TO_FALL = 3
 const SUCCESSES_TO_RISE = 2
 
@@ -65,14 +67,20 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
   }
 
   async function observe (check: Check) {
-    const error = await check.run().then(() => undefined, (error: unknown) => error ?? new Error('failed'))
-    const isGood = error === undefined
+    const [result] = await Promise.allSettled([Promise.race([check.run(), tooLate()])])
+    const isGood = result.status === 'fulfilled'
     check.streak = isGood === check.isUp ? 0 : check.streak + 1
     const needed = check.isUp ? FAILURES_TO_FALL : check.hasRisen ? SUCCESSES_TO_RISE : 1
     if (check.streak < needed) return
     Object.assign(check, { isUp: isGood, hasRisen: true, streak: 0 })
-    onChange(check.name, isGood, error)
+    onChange(check.name, isGood, isGood ? undefined : result.reason)
   }
+}
+
+// What a silent dependency would leave open, so that no probe reads a result of long ago.
+async function tooLate () {
+  await delay(DEADLINE_MS, undefined, { ref: false })
+  throw new Error(`no answer within ${DEADLINE_MS} ms`)
 }
 
 export default fp(async (app) => {
@@ -83,14 +91,17 @@ export default fp(async (app) => {
   app.decorate('health', health)
 
   let timer: NodeJS.Timeout | undefined
-  app.addHook('onReady', async function watch () {
-    const round = async () => {
-      await health.checkNow()
-      timer = setTimeout(round, health.hasRisen() ? INTERVAL_MS : INTERVAL_AT_START_MS).unref()
-    }
-    timer = setTimeout(round, 0).unref()
+  let isClosed = false
+  app.addHook('onReady', async function watch () { timer = setTimeout(round, 0).unref() })
+  app.addHook('onClose', async () => {
+    isClosed = true
+    clearTimeout(timer)
   })
-  app.addHook('onClose', async () => clearTimeout(timer))
+
+  async function round () {
+    await health.checkNow()
+    if (!isClosed) timer = setTimeout(round, health.hasRisen() ? INTERVAL_MS : INTERVAL_AT_START_MS).unref()
+  }
 
   app.addHook('onSend', function sayGoodbye (request, reply, payload, done) {
     if (health.isDraining) reply.header('connection', 'close')

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import { v7 as uuidv7 } from 'uuid'
-import { answer, BadRequest, NotFound, problemOf, RequestTimeout, type Refusal } from './errors.ts'
+import { answer, BadRequest, MethodNotAllowed, NotFound, problemOf, refusal, RequestTimeout, type Refusal } from './errors.ts'
 import type { Duplex } from 'node:stream'
 import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -19,8 +19,11 @@ export default fp(async (app) => {
     const { status, headers, body } = belowRouting(app, Object.assign(new BadRequest('No expectation but 100-continue is met'), { statusCode: 417 }))
     response.writeHead(status, headers).end(body)
   })
-  app.server.on('connect', (request: IncomingMessage, socket: Duplex) => {
-    writeRaw(socket, belowRouting(app, Object.assign(new BadRequest('CONNECT is not supported'), { statusCode: 405 })))
+  // Node leaves the socket of a CONNECT to us: an error nobody listens for would end the process, an open one would hold up its stop.
+  app.server.on('connect', (request: IncomingMessage, socket: Socket) => {
+    socket.on('error', () => {})
+    writeRaw(socket, belowRouting(app, refusal(new MethodNotAllowed(), { headers: { allow: '' } })))
+    socket.destroySoon()
   })
 }, { name: 'http', dependencies: ['errors', 'security'] })
 
@@ -34,9 +37,7 @@ export function clientErrorHandler (this: FastifyInstance, error: Error & { code
     socket.destroy()
     return
   }
-  const problem = belowRouting(this, refusalOf(error))
-  this.log.info({ statusCode: problem.status, reason: error.code, requestId: problem.requestId }, 'request refused by the parser')
-  writeRaw(socket, problem)
+  writeRaw(socket, belowRouting(this, refusalOf(error), error.code))
 }
 
 function refusalOf ({ code }: { code?: string }): Refusal {
@@ -45,13 +46,13 @@ function refusalOf ({ code }: { code?: string }): Refusal {
   return new BadRequest('The request is not HTTP/1.1')
 }
 
-function belowRouting (app: FastifyInstance, error: Refusal) {
+function belowRouting (app: FastifyInstance, error: Refusal, reason = error.message) {
   const requestId = uuidv7()
   const { status, headers, body } = problemOf(error, { id: requestId, correlationId: requestId })
+  app.log.info({ statusCode: status, requestId, reason }, 'request refused before routing')
   const text = JSON.stringify(body)
   return {
     status,
-    requestId,
     body: text,
     headers: { ...app.securityHeaders, ...headers, 'x-request-id': requestId, 'content-length': String(Buffer.byteLength(text)), connection: 'close' }
   }
@@ -64,8 +65,10 @@ function writeRaw (stream: Duplex, { status, headers, body }: ReturnType<typeof 
 
 /** Answers what the router refuses before any hook runs: a malformed path, a parameter that is too long. */
 export function frameworkErrors (error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
-  reply.headers(request.server.securityHeaders)
-  reply.header('x-request-id', request.id)
-  reply.header('x-correlation-id', request.correlationId)
+  // Requests get their decorations where there is a route.
+  const correlationId = request.server.correlationIdOf(request.raw, request.id)
+  Object.assign(request, { correlationId })
+  reply.headers({ ...request.server.securityHeaders, 'x-request-id': request.id, 'x-correlation-id': correlationId })
   answer(error, request, reply)
+  request.log.info({ method: request.method, route: null, statusCode: reply.statusCode }, 'request')
 }

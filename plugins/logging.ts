@@ -5,12 +5,18 @@ import type { IncomingMessage } from 'node:http'
 import type { Config } from './config/index.ts'
 
 declare module 'fastify' {
+  interface FastifyInstance {
+    correlationIdOf: (raw: IncomingMessage, requestId: string) => string
+  }
   interface FastifyRequest {
     /** The caller's x-correlation-id, or the request's own id. */
     readonly correlationId: string
+    /** Whether its line is logged. */
+    isLogged: boolean
   }
 }
 
+const CLIENT_LEFT = 499   // as nginx has it; nobody is sent that
 const ACCEPTED_ID = /^[A-Za-z0-9._-]{1,128}$/
 const REDACTED = ['password', 'currentPassword', 'newPassword', 'refreshToken', 'accessToken', 'authorization', 'cookie', 'connectionString']
 
@@ -23,17 +29,20 @@ class OneLine extends LogController {
   override incomingRequest () {}
 
   override requestCompleted (error: Error | null | undefined, request: FastifyRequest, reply: FastifyReply) {
+    request.isLogged = true
     const err = request.failure ?? error ?? undefined
-    const line = {
-      method: request.method,
-      route: request.routeOptions.url ?? null,
-      statusCode: reply.statusCode,
-      durationMs: Math.round(reply.elapsedTime * 100) / 100,
-      userId: request.user?.id,
-      err
-    }
-    if (err) request.log.error(line, 'request failed')
-    else request.log.info(line, 'request')
+    if (err) request.log.error({ ...lineOf(request, reply), err }, 'request failed')
+    else request.log.info(lineOf(request, reply), 'request')
+  }
+}
+
+function lineOf (request: FastifyRequest, { statusCode, elapsedTime }: FastifyReply) {
+  return {
+    method: request.method,
+    route: request.routeOptions.url ?? null,
+    statusCode,
+    durationMs: Math.round(elapsedTime * 100) / 100,
+    userId: request.user?.id
   }
 }
 
@@ -58,16 +67,31 @@ type Loggable = Error & { code?: string, severity?: string, constraint?: string,
 
 type Logged = { type: string, message: string, stack: string, [key: string]: unknown }
 
-/** An error without what PostgreSQL says of values: its message, detail and where may quote a row. */
-export function serializeError (error: Loggable): Logged {
-  const { name, code, cause, statusCode } = error
+/** An error without what quotes its input: PostgreSQL's message, detail and where may hold a row, that of JSON.parse a piece of the text. */
+export function serializeError (error: unknown): Logged {
+  if (!(error instanceof Error)) return { type: typeof error, message: 'not an error', stack: '' }
+  const { name, code, cause, statusCode, severity, constraint, table, routine } = error as Loggable
   const rest = cause instanceof Error ? { cause: serializeError(cause) } : {}
-  if (error.severity) return { type: name, message: 'refused by PostgreSQL', stack: '', code, constraint: error.constraint, table: error.table, routine: error.routine, ...rest }
+  if (severity) return { type: name, message: 'refused by PostgreSQL', stack: '', code, constraint, table, routine, ...rest }
+  if (error instanceof SyntaxError) return { type: name, message: 'a text could not be parsed', stack: '', code, ...rest }
   return { type: name, message: error.message, stack: error.stack ?? '', code, statusCode, ...rest }
 }
 
 export default fp(async (app) => {
+  app.decorate('correlationIdOf', correlationIdOf)
   app.decorateRequest('correlationId', {
     getter (this: FastifyRequest) { return correlationIdOf(this.raw, this.id) }
+  })
+
+  // An answer that nobody waits for is never completed.
+  app.decorateRequest('isLogged', false)
+  app.addHook('onRequest', function noticeLeaving (request, reply, done) {
+    reply.raw.once('close', () => {
+      if (!request.isLogged) request.log.info({ ...lineOf(request, reply), statusCode: CLIENT_LEFT }, 'the client left')
+    })
+    done()
+  })
+  app.addHook('onError', async function noticeFailure (request, reply, error) {
+    if (reply.raw.destroyed && (error?.statusCode ?? 500) >= 500) request.log.error({ err: error }, 'failed after the client had left')
   })
 }, { name: 'logging' })

@@ -1,5 +1,6 @@
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { runner } from 'node-pg-migrate'
@@ -9,32 +10,41 @@ import type { FastifyBaseLogger } from 'fastify'
 const FOLDER = join(import.meta.dirname, '..', 'migrations')
 const TABLE = 'pgmigrations'
 const PATIENCE_MS = 60_000
-const CONNECT_TIMEOUT_MS = 5000
+const CONNECTION = { application_name: 'microts migrate', connectionTimeoutMillis: 5000, keepAlive: true, keepAliveInitialDelayMillis: 10_000 }
 const LONGEST_PAUSE_MS = 2000
+const LOCK_NOT_AVAILABLE = '55P03'
+const UNDEFINED_TABLE = '42P01'
 
-type Options = { databaseUrl: string, direction: 'up' | 'down', log: Pick<FastifyBaseLogger, 'info' | 'warn' | 'error' | 'debug'>, signal?: AbortSignal }
+// A statement whose client has gone ends soon, and its locks with it, unless PostgreSQL is too old for that or runs on Windows.
+const NOTICE_OUR_END = `
+  select set_config(name, '500', false) from pg_settings
+  where name = 'client_connection_check_interval' and version() !~* 'windows|mingw|visual'`
+
+type PgError = Error & { code?: string }
+
+type Options = { databaseUrl: string, direction: 'up' | 'down', log: Pick<FastifyBaseLogger, 'debug' | 'warn'>, signal?: AbortSignal }
 
 /** Runs the migrations, all of them up or one of them down, and answers the names of those that ran. */
-export async function migrate (options: Options): Promise<string[]> {
-  const deadline = Date.now() + PATIENCE_MS
-  for (;;) {
-    try {
-      return await attempt(options)
-    } catch (error) {
-      if (!isLocked(error) || Date.now() > deadline) throw error
-      // Mode `wait` of the library would hold a snapshot, for which CREATE INDEX CONCURRENTLY in another process waits forever.
-      await delay(250 + Math.random() * 250, undefined, { signal: options.signal })
-    }
+export async function migrate (options: Options, deadline = performance.now() + PATIENCE_MS): Promise<string[]> {
+  try {
+    return await attempt(options)
+  } catch (error) {
+    if (!isBusy(error as PgError) || performance.now() > deadline) throw error
   }
+  // Mode `wait` of the library would hold a snapshot, for which CREATE INDEX CONCURRENTLY in another process waits forever.
+  await delay(250 + Math.random() * 250, undefined, { signal: options.signal })
+  return migrate(options, deadline)
 }
 
 async function attempt ({ databaseUrl, direction, log, signal }: Options) {
-  const client = new pg.Client({ connectionString: databaseUrl, application_name: 'microts migrate', connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
-  client.on('error', (error) => log.warn({ err: error }, 'the connection of the migrations broke'))
-  const leave = () => { client.end().catch(() => {}) }
+  const client = new pg.Client({ connectionString: databaseUrl, ...CONNECTION })
+  const leave = () => client.connection.stream.destroy()      // end() would leave a connect() pending for ever
+  const tell = (text: string) => log.debug(text)
+  client.on('error', (error) => { if (!signal?.aborted) log.warn({ err: error }, 'the connection of the migrations broke') })
+  signal?.addEventListener('abort', leave)
   try {
     await client.connect()
-    signal?.addEventListener('abort', leave)
+    await client.query(NOTICE_OUR_END)
     const done = await runner({
       dbClient: client,
       dir: FOLDER,
@@ -42,7 +52,7 @@ async function attempt ({ databaseUrl, direction, log, signal }: Options) {
       direction,
       count: direction === 'up' ? Infinity : 1,
       singleTransaction: false,
-      logger: { debug: () => {}, info: (text) => log.debug(text), warn: (text) => log.debug(text), error: (text) => log.debug(text) }
+      logger: { info: tell, warn: tell, error: tell }
     })
     return done.map(({ name }) => name)
   } finally {
@@ -51,14 +61,21 @@ async function attempt ({ databaseUrl, direction, log, signal }: Options) {
   }
 }
 
-const isLocked = (error: unknown) => /another migration is already running/i.test((error as Error).message)
+/** Another process migrates, or a table could not be locked while others used it. */
+const isBusy = ({ message, code }: PgError) => code === LOCK_NOT_AVAILABLE || /another migration is already running/i.test(message)
 
 /** Every migration this version knows, and whether it has run. */
 export async function migrationStatus (query: (text: string) => Promise<{ name: string }[]>) {
   const files = await readdir(FOLDER)
   const names = files.map((file) => file.replace(/\.\w+$/, '')).sort()
-  const done = new Set((await query(`select name from ${TABLE}`)).map(({ name }) => name))
+  const rows = await query(`select name from ${TABLE}`).catch(noRowsWithoutTable)
+  const done = new Set(rows.map(({ name }) => name))
   return names.map((name) => ({ name, hasRun: done.has(name) }))
+}
+
+function noRowsWithoutTable (error: PgError & { cause?: PgError }) {
+  if ((error.cause ?? error).code !== UNDEFINED_TABLE) throw error
+  return []
 }
 
 export default fp(async (app) => {

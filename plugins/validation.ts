@@ -29,6 +29,9 @@ export default fp(async (app) => {
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, parseJson)
   app.decorate('acceptForms', function (this: FastifyInstance) {
     this.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'buffer' }, parseForm)
+    this.addHook('onRoute', function declareForms (route) {
+      route.schema = { ...route.schema, consumes: ['application/json', 'application/x-www-form-urlencoded'] }
+    })
   })
 }, { name: 'validation', dependencies: ['http'] })
 
@@ -54,7 +57,7 @@ async function parseJson ({ routeOptions }: FastifyRequest, body: Buffer): Promi
   }
 }
 
-// URLSearchParams, and @fastify/formbody with it, would repair bad UTF-8 and fold fields that are given twice.
+// URLSearchParams, and @fastify/formbody with it, would repair bad UTF-8 and bad escapes and fold fields that are given twice.
 async function parseForm (_: FastifyRequest, body: Buffer): Promise<unknown> {
   const form = new Map<string, string>()
   for (const field of body.toString('latin1').split('&').filter(Boolean)) {
@@ -66,6 +69,7 @@ async function parseForm (_: FastifyRequest, body: Buffer): Promise<unknown> {
 }
 
 function decodeField (text: string) {
+  if (/%(?![0-9a-f]{2})/i.test(text)) throw new BadRequest('The form holds a % that is no escape')
   try {
     return utf8.decode(Buffer.from(text.replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16))), 'latin1'))
   } catch (error) {

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto'
 import { Type } from '@sinclair/typebox'
 import { answers } from '../schemas/common.ts'
 import { JwksSchema } from '../schemas/ops.ts'
@@ -17,9 +16,9 @@ const jwks: FastifyPluginAsyncTypebox = async (app) => {
     }
   }, async (request, reply) => {
     const keys = app.keys.current.keys.map(({ jwk }) => jwk)
-    const etag = `"${hash('sha256', keys.map(({ kid }) => kid).join(), 'base64url').slice(0, 27)}"`
+    const etag = app.etag.of(keys.map(({ kid }) => kid).join())
     reply.headers({ etag, 'cache-control': 'public, max-age=300' })
-    if (request.headers['if-none-match'] === etag) return reply.code(304).send(null)
+    if (app.etag.isNamedBy(request.headers['if-none-match'], etag)) return reply.code(304).send(null)
     return { keys }
   })
 }

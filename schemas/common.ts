@@ -10,17 +10,46 @@ export const Nullable = (options: StringOptions) =>
 export const Enum = <Value extends string>(values: readonly Value[], options: object = {}) =>
   Type.Unsafe<Value>({ type: 'string', enum: values, ...options })
 
-export const IdSchema = Type.String({ format: 'uuid', description: 'UUID v7', examples: ['01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11'] })
+// By its format alone a UUID may begin with urn:uuid:, which PostgreSQL does not read.
+export const IdSchema = Type.String({ format: 'uuid', maxLength: 36, description: 'UUID v7', examples: ['01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11'] })
 export const TimeSchema = Type.String({ format: 'date-time', description: 'RFC 3339, UTC', examples: ['2026-11-22T12:00:00.000Z'] })
 
-/** The document, since every 4xx and 5xx has the same form (RFC 9457). */
+/** What programs decide by, with its status and what it means: the contract. */
+export const PROBLEMS = {
+  BAD_REQUEST: [400, 'The request is malformed'],
+  VALIDATION_ERROR: [400, 'The request does not fit its schema; `errors` says where'],
+  PASSWORD_TOO_SHORT: [400, 'The password needs more characters'],
+  PASSWORD_TOO_LONG: [400, 'The password has too many characters'],
+  PASSWORD_COMMON: [400, 'The password is among the most common ones, or holds the e-mail name or that of the service'],
+  PASSWORD_UNCHANGED: [400, 'The new password is the current one'],
+  UNAUTHORIZED: [401, 'A valid access token is needed'],
+  TOKEN_EXPIRED: [401, 'The access token has expired: refresh it'],
+  INVALID_CREDENTIALS: [401, 'E-mail or password is wrong'],
+  INVALID_REFRESH_TOKEN: [401, 'The refresh token is not valid: log in again'],
+  FORBIDDEN: [403, 'This is not allowed'],
+  NOT_FOUND: [404, 'There is no such thing'],
+  METHOD_NOT_ALLOWED: [405, 'The resource has other methods: see Allow'],
+  REQUEST_TIMEOUT: [408, 'The request did not arrive in time'],
+  CONFLICT: [409, 'The request conflicts with the present state'],
+  EMAIL_TAKEN: [409, 'The e-mail address has an account'],
+  PRECONDITION_FAILED: [412, 'If-Match names a version that is gone'],
+  PAYLOAD_TOO_LARGE: [413, 'The body is larger than 10 kB'],
+  UNSUPPORTED_MEDIA_TYPE: [415, 'The body is of another type, charset or encoding'],
+  RATE_LIMIT_EXCEEDED: [429, 'Too many requests: Retry-After says how long to wait'],
+  INTERNAL_SERVER_ERROR: [500, 'Something went wrong on our side'],
+  SERVICE_UNAVAILABLE: [503, 'Not at the moment: Retry-After says how long to wait']
+} as const
+export type Code = keyof typeof PROBLEMS
+export const CODES = Object.keys(PROBLEMS) as Code[]
+
+/** Every 4xx and 5xx has this form (RFC 9457). */
 export const ProblemSchema = Type.Object({
   type: Type.String({ description: 'A URI that names the kind of problem' }),
   title: Type.String(),
   status: Type.Integer({ minimum: 400, maximum: 599 }),
   detail: Type.Optional(Type.String()),
   instance: Type.Optional(Type.String({ description: 'The path that was asked for' })),
-  code: Type.String({ description: 'What programs decide by; part of the contract' }),
+  code: Enum(CODES, { description: 'What programs decide by; part of the contract' }),
   requestId: Type.String(),
   correlationId: Type.Optional(Type.String()),
   errors: Type.Optional(Type.Array(Type.Object({
@@ -30,37 +59,41 @@ export const ProblemSchema = Type.Object({
   })))
 }, { $id: 'Problem', description: 'RFC 9457 problem document' })
 
-const reasons = {
-  400: ['BAD_REQUEST', 'The request is malformed or does not fit its schema'],
-  401: ['UNAUTHORIZED', 'Not, or no longer, allowed in'],
-  404: ['NOT_FOUND', 'There is no such thing'],
-  408: ['REQUEST_TIMEOUT', 'The request did not arrive in time'],
-  409: ['EMAIL_TAKEN', 'The e-mail address has an account'],
-  412: ['PRECONDITION_FAILED', 'If-Match names a version that is gone'],
-  413: ['PAYLOAD_TOO_LARGE', 'The body is larger than 10 kB'],
-  414: ['BAD_REQUEST', 'A part of the path is too long'],
-  415: ['UNSUPPORTED_MEDIA_TYPE', 'The body is of another type, charset or encoding'],
-  417: ['BAD_REQUEST', 'No expectation but 100-continue is met'],
-  429: ['RATE_LIMIT_EXCEEDED', 'Too many requests; Retry-After says how long to wait'],
-  431: ['BAD_REQUEST', 'The head of the request is larger than 16 kB'],
-  500: ['INTERNAL_SERVER_ERROR', 'Something went wrong on our side'],
-  503: ['SERVICE_UNAVAILABLE', 'Not at the moment; Retry-After says how long to wait']
-} as const
-type Status = keyof typeof reasons
-
 /** What any route may answer beside its own. */
-const ALWAYS: Status[] = [400, 408, 414, 417, 429, 431, 500, 503]
-const WITH_BODY: Status[] = [413, 415]
+const ALWAYS: Code[] = [
+  'BAD_REQUEST', 'VALIDATION_ERROR', 'REQUEST_TIMEOUT', 'PAYLOAD_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE',
+  'RATE_LIMIT_EXCEEDED', 'INTERNAL_SERVER_ERROR', 'SERVICE_UNAVAILABLE'
+]
+const BELOW_ROUTING = { 414: 'A part of the path is too long', 417: 'No expectation but 100-continue is met', 431: 'The head of the request is larger than 16 kB' }
+export const NEW_PASSWORD: Code[] = ['PASSWORD_TOO_SHORT', 'PASSWORD_TOO_LONG', 'PASSWORD_COMMON']
+export const GUARDED: Code[] = ['UNAUTHORIZED', 'TOKEN_EXPIRED']
 
-/** The responses of a route: its own answers, its own failures by status, and those that any route has. */
-export const answers = <Own extends Record<number, TSchema>>(own: Own, ...failures: Status[]): Own => ({
-  ...Object.fromEntries([...ALWAYS, ...WITH_BODY, ...failures].map((status) => [status, failure(status)])),
-  ...own
+const header = (description: string) => ({ type: 'string', description })
+const RETRY = { 'Retry-After': header('Seconds') }
+const HEADERS: Partial<Record<number, object>> = {
+  401: { 'WWW-Authenticate': header('Bearer') },
+  429: { ...RETRY, RateLimit: header('What is left of the limit that is nearest to its end'), 'RateLimit-Policy': header('That limit') },
+  503: RETRY
+}
+
+/** The responses of a route: its own answers, the codes of its own failures, and those that any route has. */
+export function answers<Own extends Record<number, TSchema>> (own: Own, ...failures: Code[]): Own {
+  const responses: Record<number, object> = {}
+  for (const [status, description] of Object.entries(BELOW_ROUTING)) responses[Number(status)] = failure(Number(status), description, ['BAD_REQUEST'])
+  const byStatus = Map.groupBy([...ALWAYS, ...failures], (code) => PROBLEMS[code][0])
+  for (const [status, codes] of byStatus) responses[status] = failure(status, codes.map((code) => PROBLEMS[code][1]).join(' · '), codes)
+  return { ...responses, ...own }
+}
+
+function failure (status: number, description: string, codes: Code[]) {
+  const examples = Object.fromEntries(codes.map((code) => [code, { value: example(status, code) }]))
+  return { description, headers: HEADERS[status], content: { 'application/problem+json': { schema: { $ref: 'Problem#' }, examples } } }
+}
+
+const EXAMPLE_ID = '01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11'
+const example = (status: number, code: Code) => ({
+  type: `urn:microts:problem:${code}`, title: titleOf(code), status, detail: PROBLEMS[code][1], code, requestId: EXAMPLE_ID, correlationId: EXAMPLE_ID
 })
 
-function failure (status: Status) {
-  const [code, description] = reasons[status]
-  const title = code.charAt(0) + code.slice(1).toLowerCase().replaceAll('_', ' ')
-  const example = { type: `urn:microts:problem:${code}`, title, status, detail: description, instance: '/auth/login', code, requestId: '01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11', correlationId: '01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11' }
-  return { description, content: { 'application/problem+json': { schema: { $ref: 'Problem#' }, example } } }
-}
+/** `EMAIL_TAKEN` → `Email taken`. */
+export const titleOf = (code: string) => code.charAt(0) + code.slice(1).toLowerCase().replaceAll('_', ' ')

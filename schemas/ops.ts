@@ -48,8 +48,8 @@ export const JwksSchema = Type.Object({
   keys: Type.Array(Type.Object({
     kty: Type.Literal('OKP'),
     crv: Type.Literal('Ed25519'),
-    x: Type.String(),
-    kid: Type.String({ description: 'RFC 7638 thumbprint' }),
+    x: Type.String({ examples: ['11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo'] }),
+    kid: Type.String({ description: 'RFC 7638 thumbprint', examples: ['kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k'] }),
     alg: Type.Literal('EdDSA'),
     use: Type.Literal('sig')
   }, { additionalProperties: false }))

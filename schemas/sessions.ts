@@ -18,5 +18,5 @@ export const SessionsSchema = Type.Object({
 export const SessionParamsSchema = Type.Object({ id: IdSchema }, { additionalProperties: false })
 
 export const RevokeAllQuerySchema = Type.Object({
-  all: Type.Boolean({ default: false, description: 'This session too' })
+  all: Type.Optional(Type.Boolean({ default: false, description: 'This session too' }))
 }, { additionalProperties: false })

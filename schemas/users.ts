@@ -32,9 +32,9 @@ export const RenameSchema = Type.Object({
 }, { additionalProperties: false, examples: [{ displayName: 'Ada Lovelace' }] })
 
 export const PreconditionHeadersSchema = Type.Object({
-  'if-match': Type.Optional(Type.String({ maxLength: 1000, description: 'Change this version only: an ETag of GET /me' }))
+  'if-match': Type.Optional(Type.String({ maxLength: 1000, description: 'Change this version only' }))
 })
 
 export const ConditionHeadersSchema = Type.Object({
-  'if-none-match': Type.Optional(Type.String({ maxLength: 1000, description: 'Answer 304 when this is still the version: an ETag of GET /me' }))
+  'if-none-match': Type.Optional(Type.String({ maxLength: 1000, description: 'Answer 304 when this is still the version' }))
 })

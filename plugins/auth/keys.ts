@@ -8,6 +8,7 @@ declare module 'fastify' {
 }
 
 export type PublicJwk = { kty: 'OKP', crv: 'Ed25519', x: string, kid: string, alg: 'EdDSA', use: 'sig' }
+type PrivateJwk = { kty: string, crv: string, d: string, x: string, nbf?: number }
 export type Key = { kid: string, notBefore: number, privateKey: KeyObject, publicPem: string, jwk: PublicJwk }
 
 /** A set of keys: all of them verify and are published, one of them signs. */
@@ -23,7 +24,7 @@ const READ_EVERY_MS = 10_000
 
 /** Reads a JWKS of private keys (RFC 7517, 8037). Throws when it is no such thing, or when none of its keys may sign yet. */
 export function parseKeys (json: string, now = Date.now): KeySet {
-  const { keys: jwks } = JSON.parse(json) as { keys: { kty: string, crv: string, d: string, x: string, nbf?: number }[] }
+  const { keys: jwks } = JSON.parse(json) as { keys: PrivateJwk[] }
   const keys = jwks.map(toKey)
   const byId = new Map(keys.map((key) => [key.kid, key]))
   const signer = () => {
@@ -36,7 +37,7 @@ export function parseKeys (json: string, now = Date.now): KeySet {
   return { keys, signer, byId: (kid) => byId.get(kid) }
 }
 
-function toKey ({ kty, crv, d, x, nbf = 0 }: { kty: string, crv: string, d: string, x: string, nbf?: number }): Key {
+function toKey ({ kty, crv, d, x, nbf = 0 }: PrivateJwk): Key {
   if (kty !== 'OKP' || crv !== 'Ed25519') throw new Error('only Ed25519 keys sign')
   if (!Number.isFinite(nbf)) throw new Error('nbf is no number of seconds')
   const privateKey = createPrivateKey({ key: { kty, crv, d, x }, format: 'jwk' })
@@ -58,29 +59,40 @@ function thumbprint (x: string) {
   return createHash('sha256').update(JSON.stringify({ crv: 'Ed25519', kty: 'OKP', x })).digest('base64url')
 }
 
-type Source = { read: () => Promise<string>, onChange?: (set: KeySet) => void, onRefusal?: (error: unknown) => void }
+type Source = { read: () => Promise<string>, onChange?: (set: KeySet) => void, onRefusal?: (error: unknown) => void, now?: () => number }
 
 /** The current set. `reread` takes a changed source over; one that is not usable is refused, and the old set stays. */
-export function createKeys (first: string, { read, onChange, onRefusal }: Source) {
+export function createKeys (first: string, { read, onChange, onRefusal, now = () => performance.now() }: Source) {
   let json = first
   let current = parseKeys(first)
   let lookedUpAt = -Infinity
+  let reading: Promise<void> | undefined
 
   return {
     get current () { return current },
     reread,
 
-    /** The key of this id. One that is not known is looked for in the source, at most every 10 s. */
+    /** The key of this id. One that is not known is looked for in the source, at most every 10 s; who asks meanwhile joins. */
     async find (kid: string) {
       const known = current.byId(kid)
-      if (known || performance.now() - lookedUpAt < READ_EVERY_MS) return known
-      lookedUpAt = performance.now()
-      await reread()
+      if (known) return known
+      if (now() - lookedUpAt >= READ_EVERY_MS) {
+        lookedUpAt = now()
+        await reread()
+      } else {
+        await reading
+      }
       return current.byId(kid)
     }
   }
 
-  async function reread () {
+  // One read at a time, so that an older answer never replaces a newer one.
+  function reread () {
+    reading ??= readOnce().finally(() => { reading = undefined })
+    return reading
+  }
+
+  async function readOnce () {
     try {
       const next = await read()
       if (next === json) return
@@ -96,7 +108,7 @@ export function createKeys (first: string, { read, onChange, onRefusal }: Source
 export default fp(async (app) => {
   const { JWT_KEYS: inline, JWT_KEYS_FILE: file } = app.config
   // By content, since Kubernetes replaces a link and fs.watch would not see it.
-  const read = async () => inline ?? await readFile(file ?? '', 'utf8')
+  const read = async () => inline ?? await readFile(String(file), 'utf8')
   const keys = createKeys(await read(), {
     read,
     onChange: ({ keys }) => app.log.info({ kids: keys.map(({ kid }) => kid) }, 'signing keys changed'),

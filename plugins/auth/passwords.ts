@@ -24,7 +24,7 @@ type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_T
 export async function createPasswords (config: Settings) {
   const gate = createHashGate({ concurrency: config.HASH_CONCURRENCY, queueTimeoutMs: config.HASH_QUEUE_TIMEOUT })
   const parameters = { memoryCost: config.ARGON2_MEMORY, timeCost: config.ARGON2_TIME, parallelism: config.ARGON2_PARALLELISM }
-  const hashNow = (password: string) => argon2.hash(password, { ...parameters, type: argon2.argon2id })
+  const hashNow = async (password: string) => inOrder(await argon2.hash(password, { ...parameters, type: argon2.argon2id }))
   const dummy = await hashNow(randomBytes(16).toString('hex'))
 
   return {
@@ -49,11 +49,14 @@ export async function createPasswords (config: Settings) {
 
     /** Whether the parameters have risen since this hash was made. */
     isOutdated (hash: string) {
-      const [, memory, time] = hash.match(/\$m=(\d+),t=(\d+),/) ?? []
-      return Number(memory) < parameters.memoryCost || Number(time) < parameters.timeCost
+      const cost = (name: 'm' | 't') => Number(hash.match(`[$,]${name}=(\\d+)`)?.[1])
+      return cost('m') < parameters.memoryCost || cost('t') < parameters.timeCost
     }
   }
 }
+
+// The package writes m, p, t, where the reference implementation reads m, t, p and nothing else.
+const inOrder = (hash: string) => hash.replace(/m=(\d+),p=(\d+),t=(\d+)/, 'm=$1,t=$3,p=$2')
 
 function faultOf (password: string, localPart: string, minLength: number) {
   const length = [...password].length
@@ -68,8 +71,7 @@ function faultOf (password: string, localPart: string, minLength: number) {
 }
 
 /** The npm binary is made for the oldest CPUs; `npm run build:argon2` and the image make one for this CPU, which takes precedence. */
-function buildOf (): 'generic' | 'native' {
-  const folder = dirname(createRequire(import.meta.url).resolve('argon2/package.json'))
+export function buildOf (folder = dirname(createRequire(import.meta.url).resolve('argon2/package.json'))): 'generic' | 'native' {
   return existsSync(join(folder, 'build', 'Release', 'argon2.node')) ? 'native' : 'generic'
 }
 

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import jwt from '@fastify/jwt'
 import { createSigner } from 'fast-jwt'
 import fp from 'fastify-plugin'
@@ -83,10 +84,13 @@ export default fp(async (app) => {
   }
 
   async function verify (request: FastifyRequest) {
+    const token = bearerOf(request)
+    if (token === undefined) throw new Unauthorized()
+    const verifiedBy = app.keys.current
     try {
       const { sub: id, sid: sessionId, exp } = await request.jwtVerify<Claims>()
       const identity = { id, sessionId }
-      remember(bearerOf(request) ?? '', { identity, expiresAt: exp * 1000 })
+      if (verifiedBy === app.keys.current) remember(token, { identity, expiresAt: exp * 1000 })
       return identity
     } catch (error) {
       const hasExpired = (error as { code?: string }).code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED'
@@ -109,7 +113,8 @@ export default fp(async (app) => {
 
   // Our tokens have these three headers and no others: no crit, b64, jwk, jku or x5u to be clever with (RFC 8725 section 3).
   async function publicKeyOf (token: unknown) {
-    const { header } = token as { header: Record<string, unknown> }
+    const { header, input, signature } = token as { header: Record<string, unknown>, input: string, signature: string }
+    if (!isExact(input, signature)) throw new Unauthorized()
     const { alg, typ, kid, ...others } = header
     if (alg !== 'EdDSA' || typ !== 'at+jwt' || typeof kid !== 'string' || Object.keys(others).length > 0) throw new Unauthorized()
     const key = await app.keys.find(kid)
@@ -121,6 +126,13 @@ export default fp(async (app) => {
 function bearerOf ({ headers: { authorization } }: FastifyRequest) {
   const token = authorization?.match(/^Bearer +([\w.-]+) *$/i)?.[1]
   return token && token.length <= MAX_TOKEN_LENGTH ? token : undefined
+}
+
+// Node's decoder is lenient, but a token has one spelling and its JSON is UTF-8 (RFC 7515 section 2, RFC 7519 section 7.2).
+function isExact (input: string, signature: string) {
+  const json = input.split('.').map((part) => Buffer.from(part, 'base64url'))
+  const spelling = [...json, Buffer.from(signature, 'base64url')].map((bytes) => bytes.toString('base64url')).join('.')
+  return spelling === `${input}.${signature}` && json.every((bytes) => isUtf8(bytes))
 }
 
 /** What fast-jwt lets pass: identifiers that are no strings, tokens from the future, lives that are too long. */

@@ -8,12 +8,12 @@ type Env = Record<string, string | undefined>
 /** Where a developer's database and keys stay from one start to the next; root's must be a folder that others may enter. */
 export function stateFolder (env: Env, isRoot = process.getuid?.() === 0): string {
   if (isRoot) return '/var/lib/microts'
-  return join(env.XDG_STATE_HOME ?? join(homedir(), '.local', 'state'), 'microts')
+  return join(env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'microts')
 }
 
 /** Secrets for development: made once, kept, and never used in production. */
-export function developmentSecrets (env: Env): Env {
-  const folder = join(stateFolder(env), 'secrets')
+export function developmentSecrets (env: Env, stateFolder: string): Env {
+  const folder = join(stateFolder, 'secrets')
   const secrets: Env = {}
   if (!env.JWT_KEYS && !env.JWT_KEYS_FILE) {
     secrets.JWT_KEYS_FILE = keepOnce(folder, 'jwt-keys.json', () => {

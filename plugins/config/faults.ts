@@ -1,4 +1,6 @@
+import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 
 type Env = Record<string, string | undefined>
 
@@ -13,12 +15,13 @@ export function faultsOf (env: Env): string[] {
     ...secretFaults(env),
     ...(env.NODE_ENV === 'production' ? productionFaults(env) : []),
     ...keyFaults(env),
+    ...listFaults(env),
     ...contradictions(env)
   ]
 }
 
 function secretFaults (env: Env) {
-  return (env.REFRESH_TOKEN_SECRET?.split(',') ?? [])
+  return listOf(env.REFRESH_TOKEN_SECRET)
     .some((secret) => Buffer.byteLength(secret) < SECRET_BYTES)
     ? [`REFRESH_TOKEN_SECRET needs ${SECRET_BYTES} bytes or more in each of its secrets`]
     : []
@@ -30,9 +33,7 @@ function productionFaults (env: Env) {
     .map((name) => `${name} is required in production`)
   if (!env.JWT_KEYS && !env.JWT_KEYS_FILE) faults.push('JWT_KEYS or JWT_KEYS_FILE is required in production')
   if (env.OPS_TOKEN && env.OPS_TOKEN.length < OPS_TOKEN_CHARACTERS) faults.push(`OPS_TOKEN needs ${OPS_TOKEN_CHARACTERS} characters or more`)
-  for (const secret of env.REFRESH_TOKEN_SECRET?.split(',') ?? []) {
-    if (isGuessable(secret)) faults.push('REFRESH_TOKEN_SECRET looks like a placeholder: take 32 random bytes, for example `openssl rand -base64 48`')
-  }
+  if (listOf(env.REFRESH_TOKEN_SECRET).some(isGuessable)) faults.push('REFRESH_TOKEN_SECRET looks like a placeholder: take 32 random bytes, for example `openssl rand -base64 48`')
   if (env.OPS_TOKEN && isGuessable(env.OPS_TOKEN)) faults.push('OPS_TOKEN looks like a placeholder: take random characters, for example `openssl rand -base64 48`')
   if (env.DATABASE_URL && isPlaceholderUrl(env.DATABASE_URL)) faults.push('DATABASE_URL has a placeholder as its password')
   return faults
@@ -42,9 +43,10 @@ function isGuessable (secret: string) {
   return PLACEHOLDER.test(secret) || new Set(secret).size < MANY_DIFFERENT_CHARACTERS
 }
 
+// PostgreSQL's images and tutorials take postgres as user and password.
 function isPlaceholderUrl (url: string) {
-  const password = URL.parse(url)?.password
-  return password !== undefined && PLACEHOLDER.test(password)
+  const { username = '', password = '' } = URL.parse(url) ?? {}
+  return password !== '' && (PLACEHOLDER.test(password) || password === username || password === 'postgres')
 }
 
 function keyFaults ({ JWT_KEYS: inline, JWT_KEYS_FILE: file }: Env) {
@@ -61,11 +63,37 @@ function keyFaults ({ JWT_KEYS: inline, JWT_KEYS_FILE: file }: Env) {
 function isKeySet (json: string) {
   try {
     const { keys } = JSON.parse(json)
-    return keys.length > 0 && keys.every((key: Record<string, unknown>) =>
-      key.kty === 'OKP' && key.crv === 'Ed25519' && [key.d, key.x].every((part) => /^[\w-]{43}$/.test(String(part))))
+    return keys.length > 0 && keys.every(isKeyPair)
   } catch {
     return false
   }
+}
+
+// The public half is derived again, since Node takes one that belongs to another key.
+function isKeyPair ({ kty, crv, d, x }: Record<string, string>) {
+  const privateKey = createPrivateKey({ key: { kty, crv, d, x }, format: 'jwk' })
+  return crv === 'Ed25519' && createPublicKey(privateKey).export({ format: 'jwk' }).x === x
+}
+
+function listFaults (env: Env) {
+  const faults = []
+  if (!listOf(env.ALLOWED_ORIGINS).every(isOrigin)) faults.push('ALLOWED_ORIGINS takes exact origins: scheme, host and port, nothing after them')
+  if (!listOf(env.TRUSTED_PROXIES).every(isNetwork)) faults.push('TRUSTED_PROXIES takes addresses and CIDRs')
+  return faults
+}
+
+const listOf = (list: string | undefined) => list?.split(',') ?? []
+
+// As a browser sends it: the default port left out; `*` and `null` are nobody's.
+function isOrigin (text: string) {
+  const { protocol = '', host = '' } = URL.parse(text) ?? {}
+  return host !== '' && !host.includes('*') && `${protocol}//${host}` === text
+}
+
+// Neither a number of hops nor a name like `loopback`, which Fastify would take: what is trusted is spelled out.
+function isNetwork (text: string) {
+  const [, address = '', bits = '1'] = /^([^/%]+)(?:\/(\d+))?$/.exec(text) ?? []
+  return isIP(address) > 0 && Number(bits) > 0 && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
 }
 
 function contradictions (env: Env) {
@@ -75,6 +103,7 @@ function contradictions (env: Env) {
   const faults = []
   if (delay + request >= stop) faults.push('SHUTDOWN_DELAY + REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT')
   if (Number(env.REFRESH_IDLE_TTL ?? 604_800) > Number(env.REFRESH_ABSOLUTE_TTL ?? 2_592_000)) faults.push('REFRESH_IDLE_TTL must not exceed REFRESH_ABSOLUTE_TTL')
+  if (Number(env.ARGON2_MEMORY ?? 19_456) < 8 * Number(env.ARGON2_PARALLELISM ?? 1)) faults.push('ARGON2_MEMORY must be 8 x ARGON2_PARALLELISM or more')
   if (env.REDIS_URL && env.REDIS_CLUSTER_NODES) faults.push('REDIS_URL and REDIS_CLUSTER_NODES are both set')
   return faults
 }

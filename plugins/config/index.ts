@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import envSchema from 'env-schema'
 import fp from 'fastify-plugin'
 import { Type, type Static } from '@sinclair/typebox'
-import { developmentSecrets } from './development.ts'
+import { developmentSecrets, stateFolder } from './development.ts'
 import { faultsOf } from './faults.ts'
 import manifest from '../../package.json' with { type: 'json' }
 
@@ -48,7 +48,7 @@ export const EnvSchema = Type.Object({
   REFRESH_GRACE_SECONDS: Type.Integer({ minimum: 0, maximum: 300, default: 30, description: 'The parent token may be presented again for so long, s' }),
   SESSION_LIMIT: Count(20, 'Live sessions a user; the least recently used goes first'),
 
-  PASSWORD_MIN_LENGTH: Type.Integer({ minimum: 8, maximum: 64, default: 8, description: 'Code points' }),
+  PASSWORD_MIN_LENGTH: Type.Integer({ minimum: 8, maximum: 64, default: 8, description: 'Shortest password, code points' }),
   ARGON2_MEMORY: Type.Integer({ minimum: 8, maximum: 4_194_304, default: 19_456, description: 'Memory of a hash, KiB' }),
   ARGON2_TIME: Type.Integer({ minimum: 1, maximum: 100, default: 2, description: 'Passes of a hash' }),
   ARGON2_PARALLELISM: Type.Integer({ minimum: 1, maximum: 64, default: 1, description: 'Lanes of a hash' }),
@@ -66,8 +66,8 @@ export const EnvSchema = Type.Object({
   RATE_LIMIT_REFRESH_MAX: Count(30, 'Refreshes per session and RATE_LIMIT_REFRESH_WINDOW'),
   RATE_LIMIT_REFRESH_WINDOW: Seconds(300, 'Window of the refresh limit, s'),
 
-  TRUSTED_PROXIES: Csv('CIDRs whose X-Forwarded-For is believed'),
-  ALLOWED_ORIGINS: Csv('Exact origins for CORS'),
+  TRUSTED_PROXIES: Csv('Addresses and CIDRs whose X-Forwarded-For is believed, comma-separated'),
+  ALLOWED_ORIGINS: Csv('Exact origins for CORS, comma-separated'),
 
   REQUEST_TIMEOUT: Milliseconds(12_000, 'Longest time an answer may take, ms'),
   SHUTDOWN_DELAY: Milliseconds(5000, 'Time between unready and closed, ms; 0 outside production'),
@@ -95,13 +95,15 @@ export class ConfigFault extends Error {
   }
 }
 
-/** Reads the settings once. Throws a ConfigFault that lists all that is wrong. */
-export function loadConfig (env: Env): Config {
+/** Reads the settings once. Throws a ConfigFault that lists all that is wrong. What development needs is kept in `folder`. */
+export function loadConfig (env: Env, folder = stateFolder(env)): Config {
   const faults: string[] = []
-  const data = withDefaults(readSecretFiles(withoutBlanks(env), faults), faults)
+  const given = tidied(readSecretFiles(tidied(env), faults))
+  const data = withDefaults(given, folder, faults)
   faults.push(...faultsOf(data))
   const config = parse(data, faults)
   if (!config) throw new ConfigFault(faults)
+  Object.values(config).forEach(Object.freeze)
   return Object.freeze(config)
 }
 
@@ -117,8 +119,12 @@ function parse (data: Env, faults: string[]) {
   }
 }
 
-function withoutBlanks (env: Env): Env {
-  return Object.fromEntries(Object.entries(env).filter(([, value]) => value?.trim()))
+// A blank is as good as nothing, in a list too.
+function tidied (env: Env): Env {
+  const lists = Object.keys(EnvSchema.properties).filter((name) => 'separator' in EnvSchema.properties[name as keyof Config])
+  const trimmed = Object.entries(env).map(([name, value = '']) =>
+    [name, lists.includes(name) ? value.split(',').map((item) => item.trim()).filter(Boolean).join() : value.trim()] as const)
+  return Object.fromEntries(trimmed.filter(([, value]) => value))
 }
 
 function readSecretFiles (env: Env, faults: string[]): Env {
@@ -128,7 +134,7 @@ function readSecretFiles (env: Env, faults: string[]): Env {
     if (!file) continue
     if (env[name]) faults.push(`${name} and ${name}_FILE are both set`)
     try {
-      files[name] = readFileSync(file, 'utf8').trim()
+      files[name] = readFileSync(file, 'utf8')
     } catch {
       faults.push(`${name}_FILE cannot be read`)
     }
@@ -136,14 +142,15 @@ function readSecretFiles (env: Env, faults: string[]): Env {
   return { ...env, ...files }
 }
 
-function withDefaults (env: Env, faults: string[]): Env {
+function withDefaults (env: Env, folder: string, faults: string[]): Env {
   const cores = { HASH_CONCURRENCY: String(availableParallelism()) }
   if (env.NODE_ENV === 'production') return { ...cores, HOST: '0.0.0.0', MIGRATE_ON_START: 'false', ...env }
   const defaults: Env = { ...cores, SHUTDOWN_DELAY: '0', JWT_ISSUER: `http://localhost:${env.PORT ?? 3000}` }
   try {
-    return { ...defaults, ...developmentSecrets(env), ...env }
+    return { ...defaults, ...developmentSecrets(env, folder), ...env }
   } catch (error) {
-    faults.push(`Development secrets cannot be kept (${(error as Error).message}): set JWT_KEYS and REFRESH_TOKEN_SECRET`)
+    const { code } = error as NodeJS.ErrnoException
+    faults.push(`The secrets of development cannot be kept in the state folder (${code}): set JWT_KEYS and REFRESH_TOKEN_SECRET`)
     return { ...defaults, ...env }
   }
 }

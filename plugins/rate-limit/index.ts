@@ -9,8 +9,8 @@ import type { Config } from '../config/index.ts'
 declare module 'fastify' {
   interface FastifyInstance { limits: Limits }
   interface FastifyRequest {
-    /** The slots this request holds. */
-    slots: Slot[]
+    /** The slots this request holds; null until it has asked for one. */
+    slots: Slot[] | null
   }
   interface FastifyContextConfig {
     /** `own`: the route counts by itself; `none`: it is not limited. Every other request counts for its address. */
@@ -21,13 +21,14 @@ declare module 'fastify' {
 type Dimension = keyof ReturnType<typeof dimensionsOf>
 /** What is counted, and for whom; of an address, the request knows for whom. */
 type Subject = [dimension: Dimension, value?: string]
+type Counted = Extract<Awaited<ReturnType<ReturnType<FastifyInstance['createRateLimit']>>>, { isAllowed: false }>
 type Slot = { dimension: Dimension, key: string, max: number, seconds: number, remaining: number, resetSeconds: number }
 
 interface Limits {
   /** Takes no slot, but throws RateLimitExceeded where none is left. */
   look: (request: FastifyRequest, reply: FastifyReply, subject: Subject) => Promise<void>
   /** Takes a slot of each, or none of them and throws RateLimitExceeded. */
-  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Promise<void>
+  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Promise<unknown>
   /** Takes slots for `work`; when it ends in a failure of ours, they are given back. */
   spend: <Result>(request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) => Promise<Result>
   /** Counts a failed login: success gives the slots back and ends the account's row of failures, and so does a failure of ours, but for the row. */
@@ -53,10 +54,9 @@ export default fp(async (app) => {
   const store = new SlidingLog()
   await app.register(rateLimit, { global: false, store: class extends SlidingLog { constructor () { super(); return store } } })
   app.decorate('limits', createLimits(app, store))
-  app.decorateRequest('slots')
+  app.decorateRequest('slots', null)
 
-  app.addHook('onRequest', async function startWithoutSlots (request, reply) {
-    request.slots = []
+  app.addHook('onRequest', async function countForAddress (request, reply) {
     if (request.routeOptions.config.limit === undefined) await app.limits.take(request, reply, ['address'])
   })
 
@@ -82,6 +82,7 @@ function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
   }
 
   async function take (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) {
+    request.slots = slotsOf(request)
     const taken: Slot[] = []
     for (const subject of subjects) {
       const { slot, isExceeded } = await ask(request, subject, true)
@@ -93,47 +94,52 @@ function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
     }
     request.slots.push(...taken)
     tell(reply, request.slots)
+    return taken
   }
 
-  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) {
-    await take(request, reply, ...subjects)
+  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: (taken: Slot[]) => Promise<Result>) {
+    const taken = await take(request, reply, ...subjects)
     try {
-      return await work()
+      return await work(taken)
     } catch (error) {
-      if (isOurFailure(error)) giveBack(request, reply, subjects)
+      if (isOurFailure(error)) giveBack(request, reply, taken)
       throw error
     }
   }
 
   async function attempt<Result> (request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) {
     const who = hash('sha256', account, 'base64url')
-    const subjects: Subject[] = [['login', `${normalizeIP(request.ip)} ${who}`], ['login-address'], ['account', who]]
-    const result = await spend(request, reply, subjects, work)
-    for (const { dimension, key } of request.slots) if (dimension === 'account') store.clear(key)
-    giveBack(request, reply, subjects)
-    return result
+    return spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
+      const result = await work()
+      for (const { dimension, key } of taken) if (dimension === 'account') store.clear(key)
+      giveBack(request, reply, taken)
+      return result
+    })
   }
 
   async function countFailure (error: FastifyError, request: FastifyRequest, reply: FastifyReply): Promise<never> {
-    if (request.slots.length === 0 && !isOurFailure(error)) await take(request, reply, ['address'])
+    if (request.slots === null && !isOurFailure(error)) await take(request, reply, ['address'])
     throw error
   }
 
-  async function ask (request: FastifyRequest, [dimension, value = normalizeIP(request.ip)]: Subject, increment: boolean) {
+  async function ask (request: FastifyRequest, [dimension, value = clientOf(request)]: Subject, increment: boolean) {
     values.set(request, value)
-    const answer = await limiters.get(dimension)!(request, { increment })
-    if (answer.isAllowed) throw new Error('no dimension has an allow list')
-    const { key, remaining, ttlInSeconds: resetSeconds, isExceeded } = answer
+    // No dimension has an allow list.
+    const { key, remaining, ttlInSeconds: resetSeconds, isExceeded } = await limiters.get(dimension)!(request, { increment }) as Counted
     return { isExceeded, slot: { dimension, key, remaining, resetSeconds, ...dimensions[dimension] } }
   }
 
-  function giveBack (request: FastifyRequest, reply: FastifyReply, subjects: Subject[]) {
-    const given = new Set(subjects.map(([dimension]) => dimension))
-    request.slots.filter(({ dimension }) => given.has(dimension)).forEach(({ key }) => store.refund(key))
-    request.slots = request.slots.filter(({ dimension }) => !given.has(dimension))
+  function giveBack (request: FastifyRequest, reply: FastifyReply, taken: Slot[]) {
+    taken.forEach(({ key }) => store.refund(key))
+    request.slots = slotsOf(request).filter((slot) => !taken.includes(slot))
     tell(reply, request.slots)
   }
 }
+
+const slotsOf = ({ slots }: FastifyRequest) => slots ?? []
+
+// Who has no address, as on a socket that is gone, shares one bucket.
+const clientOf = ({ ip }: { ip: string | undefined }) => ip ? normalizeIP(ip) : 'unknown'
 
 const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500
 
@@ -144,9 +150,11 @@ function refuse (reply: FastifyReply, slot: Slot): never {
 
 // draft-ietf-httpapi-ratelimit-headers, for the limit that is nearest to its end.
 function tell (reply: FastifyReply, slots: Slot[]) {
-  const [first, ...others] = slots
-  if (!first) return
-  const { dimension, max, seconds, remaining, resetSeconds } = others.reduce((least, slot) => slot.remaining < least.remaining ? slot : least, first)
-  reply.header('ratelimit-policy', `"${dimension}";q=${max};w=${seconds}`)
-  reply.header('ratelimit', `"${dimension}";r=${remaining};t=${resetSeconds}`)
+  const least = Math.min(...slots.map(({ remaining }) => remaining))
+  const strictest = slots.find(({ remaining }) => remaining === least)
+  if (strictest) {
+    const { dimension, max, seconds, remaining, resetSeconds } = strictest
+    reply.header('ratelimit-policy', `"${dimension}";q=${max};w=${seconds}`)
+    reply.header('ratelimit', `"${dimension}";r=${remaining};t=${resetSeconds}`)
+  }
 }

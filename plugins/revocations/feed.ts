@@ -2,6 +2,8 @@ import pg from 'pg'
 import type { Config } from '../config/index.ts'
 
 const READ_DEADLINE_MS = 300
+// Short, so that an attempt that began while the server was silent does not hold up the next one for long.
+const CONNECT_DEADLINE_MS = 500
 const WHOLE_TABLE = '0'
 
 // Every transaction below xmin has ended and is visible, so that the next read misses none, however late it commits.
@@ -24,12 +26,11 @@ export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TI
 
   async function read (): Promise<string[]> {
     try {
-      client ??= await connect()
-      const { next, recovering, started, ids } = await ask(client)
+      const { next, recovering, started, ids } = await ask(client ?? await connect())
       if (recovering) throw new Error('the database is a standby, which may lag')
       const isSameServer = server === started
       server = started
-      if (!isSameServer && cursor !== WHOLE_TABLE) {
+      if (!isSameServer && cursor !== WHOLE_TABLE) {      // behind a pooler a connection outlives its server
         cursor = WHOLE_TABLE
         return await read()
       }
@@ -41,28 +42,29 @@ export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TI
     }
   }
 
-  async function ask (client: pg.Client): Promise<Answer> {
+  async function ask (client: pg.Client) {
     const deadline = cursor === WHOLE_TABLE ? config.DB_QUERY_TIMEOUT : READ_DEADLINE_MS
-    const { rows: [answer] } = await client.query<Answer>(Object.assign({ query_timeout: deadline, values: [cursor] }, READ))
-    if (!answer) throw new Error('the feed gave no answer')
-    return answer
+    const { rows } = await client.query<Answer>(Object.assign({ query_timeout: deadline, values: [cursor] }, READ))
+    return rows[0]!      // it has no FROM
   }
 
   async function connect () {
     const fresh = new pg.Client({
       connectionString: config.DATABASE_URL,
       application_name: 'microts revocations',
-      connectionTimeoutMillis: config.DB_CONNECT_TIMEOUT,
+      connectionTimeoutMillis: Math.min(config.DB_CONNECT_TIMEOUT, CONNECT_DEADLINE_MS),
+      statement_timeout: config.DB_QUERY_TIMEOUT,
       keepAlive: true
     })
     fresh.on('error', () => { if (client === fresh) close() })
+    client = fresh
     await fresh.connect()
     return fresh
   }
 
-  // end() is not awaited: it says good-bye to a server that may be silent.
+  // No good-bye to a server that may be silent; end() would also leave a connect() pending for ever.
   function close () {
-    client?.end().catch(() => {})
+    client?.connection.stream.destroy()
     client = undefined
     cursor = WHOLE_TABLE
   }

@@ -19,6 +19,7 @@ const READ_EVERY_MS = 400
 const STALE_AFTER_MS = 900
 const JOIN_MS = 300
 const PURGE_EVERY_MS = 60_000
+const NOT_MIGRATED = '42P01'
 /** No access token lives longer than an hour; the rest is for clocks and slow reads. */
 export const KEEP_SECONDS = 3900
 
@@ -111,33 +112,38 @@ export default fp(async (app) => {
   })
 
   let timer: NodeJS.Timeout | undefined
+  let running: Promise<void> | undefined
   let isGood = true
-  let purgedAt = performance.now()
+  let purgedAt = -Infinity
   let isClosing = false
-  app.addHook('onReady', async function follow () { timer = setTimeout(round, 0) })
+  app.addHook('onReady', async function follow () { timer = setTimeout(next, 0) })
   app.addHook('onClose', async () => {
     isClosing = true
     clearTimeout(timer)
     feed.close()
+    await running
   })
+
+  function next () {
+    running = round().finally(() => { if (!isClosing) timer = setTimeout(next, READ_EVERY_MS) })
+  }
 
   async function round () {
     try {
       await revocations.refresh()
-      if (!isGood) app.log.info('the revocation feed is read again')
-      isGood = true
     } catch (error) {
-      if (isGood && !isClosing) app.log.warn({ err: error }, 'the revocation feed cannot be read')
+      if (isClosing || (error as { code?: string }).code === NOT_MIGRATED) return
+      if (isGood) app.log.warn({ err: error }, 'the revocation feed cannot be read')
       isGood = false
+      return
     }
-    if (isGood && performance.now() - purgedAt > PURGE_EVERY_MS) {
-      purgedAt = performance.now()
-      await purge()
-    }
-    if (!isClosing) timer = setTimeout(round, READ_EVERY_MS)
+    if (!isGood) app.log.info('the revocation feed is read again')
+    isGood = true
+    if (performance.now() - purgedAt > PURGE_EVERY_MS) await purge()
   }
 
   async function purge () {
+    purgedAt = performance.now()
     await app.db.query('delete from revocations where at < clock_timestamp() - make_interval(secs => $1)', [KEEP_SECONDS])
       .catch((error) => app.log.warn({ err: error }, 'old revocations could not be purged'))
   }

@@ -14,7 +14,7 @@ declare module 'fastify' {
 /** An account as it was when its password was verified: a change since then raises the epoch. */
 export type Verified = { id: string, epoch: number }
 /** Where a session is opened from. */
-export type Device = { ip: string | undefined, headers: { 'user-agent'?: string | undefined } }
+export type Device = { address: string | undefined, headers: { 'user-agent'?: string | undefined } }
 type Needs = Pick<FastifyInstance, 'config' | 'db' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 
 type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
@@ -75,7 +75,7 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
     revokeUnderLock
   }
 
-  async function insertUnderLock (on: Sql, { id, epoch }: Verified, { sessionId, nonce }: RefreshClaim, { ip, headers }: Device) {
+  async function insertUnderLock (on: Sql, { id, epoch }: Verified, { sessionId, nonce }: RefreshClaim, { address, headers }: Device) {
     const [user] = await on.query('select id from users where id = $1 and epoch = $2 and disabled_at is null for no key update', [id, epoch])
     if (!user) throw new InvalidCredentials()
     const [done] = await on.query<{ evicted: string[] }>(`
@@ -95,7 +95,7 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
         values ($1, $2, $3, now() + make_interval(secs => $4), now() + make_interval(secs => $5), $6, $7)
       )
       select array(select id::text from evicted) as evicted`,
-    [sessionId, id, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, ip, headers['user-agent']?.slice(0, USER_AGENT_LENGTH), limit - 1])
+    [sessionId, id, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, address, headers['user-agent']?.slice(0, USER_AGENT_LENGTH), limit - 1])
     return done!.evicted
   }
 
@@ -134,4 +134,4 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
 
 export default fp(async (app) => {
   app.decorate('sessions', createSessions(app))
-}, { name: 'sessions', dependencies: ['config', 'db', 'tokens', 'revocations'] })
+}, { name: 'sessions', dependencies: ['config', 'db', 'tokens', 'revocations', 'client'] })

@@ -1,4 +1,3 @@
-import { hash } from 'node:crypto'
 import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
 import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, Unauthorized } from '../errors.ts'
@@ -11,7 +10,7 @@ declare module 'fastify' {
   interface FastifyInstance { users: ReturnType<typeof createUsers> }
 }
 
-type Needs = Pick<FastifyInstance, 'db' | 'passwords' | 'sessions' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'db' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 type User = { id: string, email: string, displayName: string | null, createdAt: string, updatedAt: string }
 type UserRow = Omit<User, 'createdAt' | 'updatedAt'> & { createdAt: Date, updatedAt: Date }
 type Account = Verified & { emailCanonical: string, passwordHash: string, isDisabled: boolean }
@@ -22,7 +21,10 @@ const ACCOUNT = 'id, epoch, email_canonical as "emailCanonical", password_hash a
 // Strictly later than before, so that it serves as a version; in milliseconds, as JavaScript has them.
 const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp()), updated_at + interval '1 millisecond')"
 
-export function createUsers ({ db, passwords, sessions, revocations, log }: Needs) {
+// If-Match: * asks for any version there is (RFC 9110 section 13.1.1).
+const ANY = '*'
+
+export function createUsers ({ db, passwords, sessions, revocations, etag, log }: Needs) {
   return {
     canonicalEmail,
     etagOf,
@@ -56,9 +58,6 @@ export function createUsers ({ db, passwords, sessions, revocations, log }: Need
       if (!account) throw new Unauthorized()
       return account
     },
-
-    /** Whether an If-None-Match header names this version. */
-    isVersion: (user: User, ifNoneMatch: string | undefined) => ifNoneMatch !== undefined && names(ifNoneMatch.replaceAll('W/', ''), etagOf(user)),
 
     /** With an If-Match header the version it names is changed, or PreconditionFailed is thrown. */
     async rename (id: string, displayName: string | null, ifMatch?: string) {
@@ -115,6 +114,11 @@ export function createUsers ({ db, passwords, sessions, revocations, log }: Need
     return { user: toUser(row), verified: { id: row.id, epoch: row.epoch } }
   }
 
+  // Different for each user, since all share the URL.
+  function etagOf ({ id, updatedAt }: User) {
+    return etag.of(`${id} ${updatedAt}`)
+  }
+
   async function get (id: string): Promise<User> {
     const [row] = await db.query<UserRow>(`select ${COLUMNS} from users where id = $1`, [id])
     if (!row) throw new Unauthorized()
@@ -139,25 +143,15 @@ export function createUsers ({ db, passwords, sessions, revocations, log }: Need
 
   async function expectedVersion (id: string, ifMatch: string) {
     const user = await get(id)
-    if (!names(ifMatch, etagOf(user))) throw new PreconditionFailed()
-    return user.updatedAt
+    if (!etag.isWanted(ifMatch, etagOf(user))) throw new PreconditionFailed()
+    return ifMatch.trim() === ANY ? null : user.updatedAt
   }
 }
 
-/** A strong validator (RFC 9110 section 8.8.3), different for each user, since all share the URL. */
-function etagOf ({ id, updatedAt }: User) {
-  return `"${hash('sha256', `${id} ${updatedAt}`, 'base64url').slice(0, 27)}"`
-}
-
-function names (header: string, etag: string) {
-  return header.trim() === '*' || header.split(',').some((listed) => listed.trim() === etag)
-}
-
-function toUser ({ createdAt, updatedAt, ...user }: UserRow): User {
-  const { id, email, displayName } = user
+function toUser ({ id, email, displayName, createdAt, updatedAt }: UserRow): User {
   return { id, email, displayName, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() }
 }
 
 export default fp(async (app) => {
   app.decorate('users', createUsers(app))
-}, { name: 'users', dependencies: ['db', 'passwords', 'sessions', 'revocations'] })
+}, { name: 'users', dependencies: ['db', 'passwords', 'sessions', 'revocations', 'etag'] })

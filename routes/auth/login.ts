@@ -13,7 +13,7 @@ const login: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Open a session',
       description: 'One answer, after the same time, for an unknown address, a wrong password and a disabled account.',
       body: LoginSchema,
-      response: answers({ 200: TokenPairSchema }, 401)
+      response: answers({ 200: TokenPairSchema }, 'INVALID_CREDENTIALS')
     }
   }, async (request, reply) => {
     const { email, password } = request.body

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { answers } from '../../schemas/common.ts'
+import { answers, GUARDED } from '../../schemas/common.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const logout: FastifyPluginAsyncTypebox = async (app) => {
@@ -11,7 +11,7 @@ const logout: FastifyPluginAsyncTypebox = async (app) => {
       tags: ['auth'],
       summary: 'End the session',
       description: 'May be repeated with the same token.',
-      response: answers({ 204: Type.Null({ description: 'The session has ended' }) }, 401)
+      response: answers({ 204: Type.Null({ description: 'The session has ended' }) }, ...GUARDED)
     }
   }, async (request, reply) => {
     await app.sessions.close(request.user.sessionId, request.user.id)

@@ -14,7 +14,7 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Exchange a refresh token for the next pair',
       description: 'A retry within the grace gets the same successor again. A token that is older than that is taken for stolen and ends the session.',
       body: RefreshSchema,
-      response: answers({ 200: TokenPairSchema }, 401)
+      response: answers({ 200: TokenPairSchema }, 'INVALID_REFRESH_TOKEN')
     }
   }, async (request, reply) => {
     const claim = app.sessions.read(request.body.refreshToken)

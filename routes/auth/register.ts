@@ -1,5 +1,5 @@
 import { RegisteredSchema, RegisterSchema } from '../../schemas/auth.ts'
-import { answers } from '../../schemas/common.ts'
+import { answers, NEW_PASSWORD } from '../../schemas/common.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const register: FastifyPluginAsyncTypebox = async (app) => {
@@ -13,7 +13,7 @@ const register: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Make an account',
       description: 'The account and its first session are made together or not at all.',
       body: RegisterSchema,
-      response: answers({ 201: RegisteredSchema }, 409)
+      response: answers({ 201: RegisteredSchema }, 'EMAIL_TAKEN', ...NEW_PASSWORD)
     }
   }, async (request, reply) => {
     const draft = app.users.draft(request.body)

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { PasswordChangeSchema } from '../../schemas/auth.ts'
-import { answers } from '../../schemas/common.ts'
+import { answers, GUARDED, NEW_PASSWORD } from '../../schemas/common.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const password: FastifyPluginAsyncTypebox = async (app) => {
@@ -13,7 +13,7 @@ const password: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Change my password',
       description: 'Ends all other sessions; this one goes on.',
       body: PasswordChangeSchema,
-      response: answers({ 204: Type.Null({ description: 'The password is changed' }) }, 401)
+      response: answers({ 204: Type.Null({ description: 'The password is changed' }) }, ...GUARDED, 'INVALID_CREDENTIALS', 'PASSWORD_UNCHANGED', ...NEW_PASSWORD)
     }
   }, async (request, reply) => {
     const { id, sessionId } = request.user

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { PasswordProofSchema } from '../../schemas/auth.ts'
-import { answers } from '../../schemas/common.ts'
+import { answers, GUARDED } from '../../schemas/common.ts'
 import { ConditionHeadersSchema, PreconditionHeadersSchema, RenameSchema, UserAnswerSchema } from '../../schemas/users.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
@@ -14,12 +14,13 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Who I am',
       description: 'Carries a strong ETag.',
       headers: ConditionHeadersSchema,
-      response: answers({ 200: UserAnswerSchema, 304: Type.Null({ description: 'It is still this version' }) }, 401)
+      response: answers({ 200: UserAnswerSchema, 304: Type.Null({ description: 'It is still this version' }) }, ...GUARDED)
     }
   }, async (request, reply) => {
     const user = await app.users.get(request.user.id)
-    reply.headers({ etag: app.users.etagOf(user), 'cache-control': 'private, no-cache' })
-    if (app.users.isVersion(user, request.headers['if-none-match'])) return reply.code(304).send(null)
+    const etag = app.users.etagOf(user)
+    reply.headers({ etag, 'cache-control': 'private, no-cache' })
+    if (app.etag.isNamedBy(request.headers['if-none-match'], etag)) return reply.code(304).send(null)
     return { user }
   })
 
@@ -31,7 +32,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       description: 'With If-Match the change is made to that version or not at all.',
       headers: PreconditionHeadersSchema,
       body: RenameSchema,
-      response: answers({ 200: UserAnswerSchema }, 401, 412)
+      response: answers({ 200: UserAnswerSchema }, ...GUARDED, 'PRECONDITION_FAILED')
     }
   }, async (request, reply) => {
     const user = await app.users.rename(request.user.id, request.body.displayName, request.headers['if-match'])
@@ -46,7 +47,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Delete my account',
       description: 'The account and all that belongs to it is gone. Needs the password.',
       body: PasswordProofSchema,
-      response: answers({ 204: Type.Null({ description: 'The account is gone' }) }, 401)
+      response: answers({ 204: Type.Null({ description: 'The account is gone' }) }, ...GUARDED, 'INVALID_CREDENTIALS')
     }
   }, async (request, reply) => {
     const account = await app.users.account(request.user.id)

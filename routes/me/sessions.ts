@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { answers } from '../../schemas/common.ts'
+import { answers, GUARDED } from '../../schemas/common.ts'
 import { RevokeAllQuerySchema, SessionParamsSchema, SessionsSchema } from '../../schemas/sessions.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
@@ -12,7 +12,7 @@ const sessions: FastifyPluginAsyncTypebox = async (app) => {
       tags: ['me'],
       summary: 'Where I am signed in',
       description: 'The live sessions, the one seen last first.',
-      response: answers({ 200: SessionsSchema }, 401)
+      response: answers({ 200: SessionsSchema }, ...GUARDED)
     }
   }, async (request) => {
     const sessions = await app.sessions.list(request.user.id)
@@ -26,7 +26,7 @@ const sessions: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Sign one device out',
       description: 'Its tokens are dead on every replica within a second.',
       params: SessionParamsSchema,
-      response: answers({ 204: Type.Null({ description: 'The session has ended' }) }, 401, 404)
+      response: answers({ 204: Type.Null({ description: 'The session has ended' }) }, ...GUARDED, 'NOT_FOUND')
     }
   }, async (request, reply) => {
     await app.sessions.revoke(request.params.id, request.user.id)
@@ -40,7 +40,7 @@ const sessions: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Sign all other devices out',
       description: 'With ?all=true this one too.',
       querystring: RevokeAllQuerySchema,
-      response: answers({ 204: Type.Null({ description: 'The sessions have ended' }) }, 401)
+      response: answers({ 204: Type.Null({ description: 'The sessions have ended' }) }, ...GUARDED)
     }
   }, async (request, reply) => {
     const { id, sessionId } = request.user

@@ -1,0 +1,58 @@
+import { createRequire } from 'node:module'
+import { dirname } from 'node:path'
+import { test } from 'tap'
+import { run } from '../processes.ts'
+
+const BUILD = 'deploy/build-argon2.ts'
+const { resolve } = createRequire(import.meta.url)
+const NODE_GYP = resolve('node-gyp/bin/node-gyp.js')
+const ARGON2 = dirname(resolve('argon2/package.json'))
+
+test('help is an answer, a wrong usage is an error', async (t) => {
+  for (const args of [['help'], ['--help']]) {
+    t.match(await run(t, BUILD, args), { code: 0, stdout: /^Usage: npm run build:argon2/, stderr: '' })
+  }
+  for (const args of [['-march=native'], ['x86-64-v3; rm'], ['native', 'v3'], ['']]) {
+    t.match(await run(t, BUILD, args), { code: 2, stdout: '', stderr: /^Usage: npm run build:argon2/ }, args.join(' '))
+  }
+})
+
+test('it has node-gyp build the package for the level', async (t) => {
+  const { code, stdout, stderr } = await run(t, BUILD, ['x86-64-v4'], {}, withCompiler({ status: 0 }))
+  const [command, last] = stdout.split('\n')
+
+  t.same(JSON.parse(command!), { args: [NODE_GYP, 'rebuild', '--directory', ARGON2], flags: ['-O3 -march=x86-64-v4', '-O3 -march=x86-64-v4'], nodedir: dirname(dirname(process.execPath)) })
+  t.equal(last, 'argon2 is now built with -O3 -march=x86-64-v4')
+  t.same([code, stderr], [0, ''])
+})
+
+test('without a level it takes one that the CPUs of the last ten years have, or this CPU where it is no x86', async (t) => {
+  for (const [arch, level] of [['x64', 'x86-64-v3'], ['arm64', 'native']] as const) {
+    t.match(await run(t, BUILD, [], {}, withCompiler({ status: 0 }, arch)), { code: 0, stdout: `argon2 is now built with -O3 -march=${level}\n` })
+  }
+})
+
+test('where Node has no headers beside it node-gyp looks for them', async (t) => {
+  const { stdout } = await run(t, BUILD, [], { npm_config_nodedir: undefined }, withCompiler({ status: 0 }, 'x64', '/nowhere/bin/node'))
+  t.notOk('nodedir' in JSON.parse(stdout.split('\n', 1).join()))
+})
+
+test('a build that fails is told of', async (t) => {
+  t.match(await run(t, BUILD, [], {}, withCompiler({ status: 3 })), { code: 3, stdout: /^\{.*\}\n$/, stderr: '' })
+  t.match(await run(t, BUILD, [], {}, withCompiler({ status: null, error: { message: 'spawn ENOENT' } })), { code: 1, stderr: 'spawn ENOENT\n' })
+})
+
+/** Node with a compiler that says what it was told to do, and then answers this. */
+function withCompiler (answer: object, arch: string = process.arch, execPath = process.execPath) {
+  const script = `
+    import childProcess from 'node:child_process';
+    import { syncBuiltinESMExports } from 'node:module';
+    Object.defineProperty(process, 'arch', { value: '${arch}' });
+    process.execPath = '${execPath}';
+    childProcess.spawnSync = (command, args, { env }) => {
+      console.log(JSON.stringify({ args, flags: [env.CFLAGS, env.CXXFLAGS], nodedir: env.npm_config_nodedir }));
+      return ${JSON.stringify(answer)};
+    };
+    syncBuiltinESMExports();`
+  return ['--import', `data:text/javascript,${encodeURIComponent(script)}`]
+}

@@ -1,0 +1,120 @@
+import { setImmediate as settled } from 'node:timers/promises'
+import { test } from 'tap'
+import { createHashGate } from '../../../plugins/auth/hash-gate.ts'
+
+/** A gate and hashes that end when they are told to. */
+function start (options: { concurrency: number, queueTimeoutMs: number }) {
+  const gate = createHashGate(options)
+  const begun: string[] = []
+  const hashes = new Map<string, PromiseWithResolvers<string>>()
+  let running = 0
+  let most = 0
+
+  return {
+    gate,
+    begun,
+    end: (name: string) => hashes.get(name)!.resolve(name),
+    fail: (name: string, error: Error) => hashes.get(name)!.reject(error),
+    most: () => most,
+    pass: (name: string) => gate.pass(() => {
+      begun.push(name)
+      most = Math.max(most, ++running)
+      const hash = Promise.withResolvers<string>()
+      hashes.set(name, hash)
+      return hash.promise.finally(() => running--)
+    })
+  }
+}
+
+const PATIENT = { queueTimeoutMs: 60_000 }
+const refusalOf = (pass: Promise<unknown>) => pass.then(() => undefined, (error: unknown) => error)
+const names = (count: number) => Array.from({ length: count }, (_, i) => `hash ${i}`)
+
+test('never more hashes at a time than the concurrency, and each gets its turn in the order of arrival', async (t) => {
+  for (const concurrency of [1, 2, 3, 8]) {
+    const { gate, begun, pass, end, most } = start({ concurrency, ...PATIENT })
+    const all = names(50)
+    const passes = all.map(pass)
+    await settled()
+    t.same(begun, all.slice(0, concurrency), 'only as many have begun')
+    t.match(gate, { running: concurrency, queueLength: 50 - concurrency })
+
+    for (const [i, name] of all.entries()) {
+      end(name)
+      t.equal(await passes[i], name)
+      await settled()
+      t.same(begun, all.slice(0, concurrency + i + 1))
+    }
+    t.equal(most(), concurrency)
+    t.match(gate, { running: 0, queueLength: 0 })
+  }
+})
+
+test('a hash that ends early lets the one in that waited for longest', async (t) => {
+  const { begun, pass, end } = start({ concurrency: 2, ...PATIENT })
+  for (const name of ['a', 'b', 'c', 'd']) pass(name)
+  await settled()
+  end('b')
+  await settled()
+  t.same(begun, ['a', 'b', 'c'])
+  end('a')
+  await settled()
+  t.same(begun, ['a', 'b', 'c', 'd'])
+})
+
+test('a hash that fails leaves its place to the next one', async (t) => {
+  const { gate, begun, pass, end, fail } = start({ concurrency: 1, ...PATIENT })
+  const [first, second] = [pass('a'), pass('b')]
+  await settled()
+  fail('a', new Error('out of memory'))
+  await t.rejects(first, { message: 'out of memory' })
+  await settled()
+  t.same(begun, ['a', 'b'])
+  end('b')
+  t.equal(await second, 'b')
+
+  await t.rejects(gate.pass(() => { throw new Error('at once') }), { message: 'at once' })
+  t.match(gate, { running: 0, queueLength: 0 })
+  t.equal(await gate.pass(async () => 'in'), 'in')
+})
+
+test('who would wait for too long is refused on arrival, and told for how long', async (t) => {
+  // Before anything is measured a hash is taken for 50 ms, so that four may wait here: 4 × 50 ms ÷ 2.
+  const { gate, pass, end, begun } = start({ concurrency: 2, queueTimeoutMs: 100 })
+  const passes = names(6).map(pass)
+  for (let i = 0; i < 3; i++) {
+    t.match(await refusalOf(pass('too many')), { code: 'SERVICE_UNAVAILABLE', statusCode: 503, headers: { 'retry-after': '1' } })
+  }
+  t.match(gate, { running: 2, queueLength: 4 }, 'a refusal leaves nothing behind')
+
+  for (const [i, name] of names(6).entries()) {
+    end(name)
+    t.equal(await passes[i], name)
+    await settled()
+  }
+  t.same(begun, names(6))
+  t.equal(await gate.pass(async () => 'late'), 'late')
+})
+
+test('the wait it tells of is in whole seconds', async (t) => {
+  const { gate, pass } = start({ concurrency: 1, queueTimeoutMs: 2000 })
+  names(41).forEach(pass)
+  t.equal(gate.queueLength, 40)
+  t.match(await refusalOf(pass('too many')), { headers: { 'retry-after': '3' } }, '41 × 50 ms')
+})
+
+test('a timeout of nothing refuses whoever would have to wait', async (t) => {
+  const { gate, pass, end } = start({ concurrency: 1, queueTimeoutMs: 0 })
+  const first = pass('a')
+  t.match(await refusalOf(pass('b')), { statusCode: 503 })
+  end('a')
+  t.equal(await first, 'a')
+  t.equal(await gate.pass(async () => 'c'), 'c')
+})
+
+test('the estimate follows what hashes take: after quick ones the queue may be longer', async (t) => {
+  const { gate, pass } = start({ concurrency: 1, queueTimeoutMs: 100 })
+  for (let i = 0; i < 100; i++) await gate.pass(async () => {})
+  names(101).forEach(pass)
+  t.equal(gate.queueLength, 100, 'where two could wait at first')
+})

@@ -1,0 +1,198 @@
+import { generateKeyPairSync, randomBytes } from 'node:crypto'
+import { readFileSync, statSync } from 'node:fs'
+import { homedir, availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { parseEnv } from 'node:util'
+import Fastify from 'fastify'
+import { test } from 'tap'
+import { stateFolder } from '../../plugins/config/development.ts'
+import plugin, { ConfigFault, EnvSchema, loadConfig, SECRETS } from '../../plugins/config/index.ts'
+
+type Env = Record<string, string | undefined>
+
+const random = (bytes = 48) => randomBytes(bytes).toString('base64url')
+const newKey = () => generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' })
+const jwks = (...keys: object[]) => JSON.stringify({ keys })
+const made = { JWT_KEYS: jwks(newKey()), REFRESH_TOKEN_SECRET: random() }
+const production: Env = {
+  ...made,
+  NODE_ENV: 'production',
+  DATABASE_URL: `postgres://app:${random()}@db.internal/app`,
+  JWT_ISSUER: 'https://id.example.org',
+  OPS_TOKEN: random()
+}
+
+function faultsOf (env: Env, folder?: string): string[] {
+  try {
+    loadConfig(env, folder)
+    return []
+  } catch (error) {
+    if (error instanceof ConfigFault) return error.faults
+    throw error
+  }
+}
+
+const onlyFaultOf = (env: Env, folder?: string) => faultsOf(env, folder).join(' AND ')
+
+test('each environment has its defaults', async (t) => {
+  t.match(loadConfig(made), { NODE_ENV: 'development', HOST: '127.0.0.1', PORT: 3000, MIGRATE_ON_START: true, SHUTDOWN_DELAY: 0, JWT_ISSUER: 'http://localhost:3000' })
+  t.match(loadConfig(made), { DATABASE_URL: undefined, HASH_CONCURRENCY: availableParallelism(), PASSWORD_MIN_LENGTH: 8, ACCESS_TOKEN_TTL: 900 })
+  t.match(loadConfig(production), { HOST: '0.0.0.0', PORT: 3000, MIGRATE_ON_START: false, SHUTDOWN_DELAY: 5000, JWT_ISSUER: production.JWT_ISSUER })
+  t.equal(loadConfig({ ...made, PORT: '4000' }).JWT_ISSUER, 'http://localhost:4000')
+  t.match(loadConfig({ ...production, HOST: '::1', MIGRATE_ON_START: 'true', SHUTDOWN_DELAY: '1' }), { HOST: '::1', MIGRATE_ON_START: true, SHUTDOWN_DELAY: 1 })
+})
+
+test('nothing changes the settings afterwards, and nothing else is among them', async (t) => {
+  const config = loadConfig({ ...made, ALLOWED_ORIGINS: 'https://a.example', UNHEARD_OF: 'x' })
+  t.notOk('UNHEARD_OF' in config)
+  t.throws(() => Object.assign(config, { PORT: 1 }), TypeError)
+  t.throws(() => config.ALLOWED_ORIGINS.push('https://b.example'), TypeError)
+})
+
+test('a blank is as good as nothing, in a list too', async (t) => {
+  const blank = Object.fromEntries(Object.keys(EnvSchema.properties).map((name) => [name, ' ']))
+  t.same(loadConfig({ ...blank, ...made }), loadConfig(made))
+  const { ALLOWED_ORIGINS, REFRESH_TOKEN_SECRET, TRUSTED_PROXIES } = loadConfig({ ...made, ALLOWED_ORIGINS: ' https://a.example , https://b.example,', TRUSTED_PROXIES: ',', REFRESH_TOKEN_SECRET: `${made.REFRESH_TOKEN_SECRET}, ${production.OPS_TOKEN} ` })
+  t.same(ALLOWED_ORIGINS, ['https://a.example', 'https://b.example'])
+  t.same(TRUSTED_PROXIES, [])
+  t.same(REFRESH_TOKEN_SECRET, [made.REFRESH_TOKEN_SECRET, production.OPS_TOKEN])
+})
+
+test('every fault is named at once, and no value', async (t) => {
+  const env = Object.fromEntries(Object.keys(EnvSchema.properties).map((name) => [name, 'canary']))
+  const files = Object.fromEntries(SECRETS.map((name) => [`${name}_FILE`, '/nowhere/canary']))
+  const error = t.throws(() => loadConfig({ ...env, ...files, NODE_ENV: 'production' })) as ConfigFault
+
+  const free = ['NODE_ENV', 'HOST', 'JWT_ISSUER', 'JWT_AUDIENCE', 'REDIS_CLUSTER_NODES', 'OTEL_SERVICE_NAME']
+  for (const name of Object.keys(env).filter((name) => !free.includes(name))) t.match(error.message, new RegExp(`- .*\\b${name}\\b`), name)
+  t.notMatch(error.message, /canary/)
+  t.equal(error.name, 'ConfigFault')
+  t.ok(error.faults.every((fault) => error.message.includes(`\n  - ${fault}`)))
+  t.same(faultsOf({ ...made, NODE_ENV: 'canary' }), ['NODE_ENV must be equal to one of the allowed values'])
+})
+
+test('production gives no secret a default', async (t) => {
+  t.same(faultsOf(production), [])
+  t.same(faultsOf({ NODE_ENV: 'production' }, '/nowhere').sort(), [
+    'DATABASE_URL is required in production', 'JWT_ISSUER is required', 'JWT_KEYS or JWT_KEYS_FILE is required in production',
+    'OPS_TOKEN is required in production', 'REFRESH_TOKEN_SECRET is required in production'
+  ])
+})
+
+test('production takes no weak secret', async (t) => {
+  const placeholder = 'your-secret-key-please-change-me-in-production'
+  const table: [name: string, value: string, fault: RegExp][] = [
+    ['REFRESH_TOKEN_SECRET', placeholder, /looks like a placeholder/],
+    ['REFRESH_TOKEN_SECRET', `${random()},${placeholder},${placeholder}`, /looks like a placeholder/],
+    ['REFRESH_TOKEN_SECRET', 'abababababababababababababababababab', /looks like a placeholder/],
+    ['REFRESH_TOKEN_SECRET', random(23), /needs 32 bytes or more/],
+    ['REFRESH_TOKEN_SECRET', `${random()},${random(23)}`, /needs 32 bytes or more/],
+    ['OPS_TOKEN', placeholder, /looks like a placeholder/],
+    ['OPS_TOKEN', random(23), /needs 32 characters or more/],
+    ['DATABASE_URL', 'postgres://app:changeme@db/app', /has a placeholder as its password/],
+    ['DATABASE_URL', 'postgres://app:app@db/app', /has a placeholder as its password/],
+    ['DATABASE_URL', 'postgres://app:postgres@db/app', /has a placeholder as its password/]
+  ]
+  for (const [name, value, fault] of table) {
+    t.match(onlyFaultOf({ ...production, [name]: value }), new RegExp(`^${name} ${fault.source}`))
+  }
+  t.same(faultsOf({ ...production, DATABASE_URL: 'postgres://app@db/app' }), [], 'a certificate instead of a password')
+  t.same(faultsOf({ ...production, DATABASE_URL: 'postgres://a b:1:2/app' }), [])
+})
+
+test('keys are Ed25519 pairs, or the start ends', async (t) => {
+  const [key, other] = [newKey(), newKey()]
+  const { JWT_KEYS, ...rest } = production
+  const broken = [
+    'not json', '{}', jwks(), jwks({}), jwks({ ...key, d: undefined }), jwks({ ...key, x: undefined }), jwks({ ...key, kty: 'EC' }), jwks({ ...key, crv: 'X25519' }),
+    jwks({ ...key, x: other.x }), jwks({ ...key, d: 'AAAA' }), jwks(key, {}), jwks(generateKeyPairSync('x25519').privateKey.export({ format: 'jwk' }))
+  ]
+  for (const json of broken) {
+    t.same(faultsOf({ ...rest, JWT_KEYS: json }), ['JWT_KEYS is not a JWKS of Ed25519 private keys'], json.slice(0, 40))
+    t.same(faultsOf({ ...rest, JWT_KEYS_FILE: join(t.testdir({ keys: json }), 'keys') }), ['JWT_KEYS_FILE holds no JWKS of Ed25519 private keys'])
+  }
+  const file = join(t.testdir({ keys: jwks(key, other) }), 'keys')
+  t.equal(loadConfig({ ...rest, JWT_KEYS_FILE: file }).JWT_KEYS_FILE, file)
+  t.same(faultsOf({ ...production, JWT_KEYS_FILE: file }), ['JWT_KEYS and JWT_KEYS_FILE are both set'])
+  t.same(faultsOf({ ...rest, JWT_KEYS_FILE: `${file}.gone` }), ['JWT_KEYS_FILE cannot be read'])
+})
+
+test('each secret may come from a file', async (t) => {
+  const values: Env = { ...production, REDIS_URL: `rediss://:${random()}@redis`, ALERT_WEBHOOK_URL: `https://hooks.example/${random()}` }
+  for (const name of SECRETS) {
+    const { [name]: value = '', ...rest } = values
+    const file = join(t.testdir({ secret: `${value}\n` }), 'secret')
+    t.same(loadConfig({ ...rest, [`${name}_FILE`]: file }), loadConfig(values), name)
+    t.same(faultsOf({ ...values, [`${name}_FILE`]: file }), [`${name} and ${name}_FILE are both set`])
+    t.match(faultsOf({ ...rest, [`${name}_FILE`]: `${file}.gone` }), [`${name}_FILE cannot be read`])
+  }
+  const folder = t.testdir({ blank: ' \n' })
+  const blank = join(folder, 'blank')
+  t.same(faultsOf({ ...production, OPS_TOKEN: '', OPS_TOKEN_FILE: blank }), ['OPS_TOKEN is required in production'])
+  const { REFRESH_TOKEN_SECRET: [secret = ''] } = loadConfig({ REFRESH_TOKEN_SECRET_FILE: blank }, folder)
+  t.ok(secret.length >= 32, 'a blank file signs nothing')
+})
+
+test('settings that contradict each other end the start', async (t) => {
+  const table: [env: Env, fault: RegExp][] = [
+    [{ SHUTDOWN_DELAY: '8000' }, /^SHUTDOWN_DELAY \+ REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT$/],
+    [{ SHUTDOWN_DELAY: '7999' }, /^$/],
+    [{ REQUEST_TIMEOUT: '15000' }, /^SHUTDOWN_DELAY \+ REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT$/],
+    [{ SHUTDOWN_TIMEOUT: '17000' }, /^SHUTDOWN_DELAY \+ REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT$/],
+    [{ REFRESH_IDLE_TTL: '86401', REFRESH_ABSOLUTE_TTL: '86400' }, /^REFRESH_IDLE_TTL must not exceed REFRESH_ABSOLUTE_TTL$/],
+    [{ REFRESH_ABSOLUTE_TTL: '86400' }, /^REFRESH_IDLE_TTL must not exceed REFRESH_ABSOLUTE_TTL$/],
+    [{ ARGON2_PARALLELISM: '64', ARGON2_MEMORY: '511' }, /^ARGON2_MEMORY must be 8 x ARGON2_PARALLELISM or more$/],
+    [{ REDIS_URL: 'redis://a', REDIS_CLUSTER_NODES: 'a:1,b:2' }, /^REDIS_URL and REDIS_CLUSTER_NODES are both set$/]
+  ]
+  for (const [env, fault] of table) t.match(onlyFaultOf({ ...production, ...env }), fault, JSON.stringify(env))
+})
+
+test('origins are exact, and proxies are networks', async (t) => {
+  for (const origin of ['https://a.example', 'http://localhost:5173', 'http://[::1]:8080', 'capacitor://localhost']) t.same(faultsOf({ ...made, ALLOWED_ORIGINS: origin }), [], origin)
+  for (const origin of ['*', 'null', 'a.example', 'https://a.example/', 'https://a.example:443', 'https://A.example', 'https://*.example', 'https://a.example,*', 'https://u@a.example', 'file://']) {
+    t.match(onlyFaultOf({ ...made, ALLOWED_ORIGINS: origin }), /^ALLOWED_ORIGINS takes exact origins: scheme, host and port, nothing after them$/, origin)
+  }
+  for (const network of ['10.0.0.0/8', '192.0.2.1', '::1', 'fd00::/8', '10.0.0.0/8, 192.0.2.1']) t.same(faultsOf({ ...made, TRUSTED_PROXIES: network }), [], network)
+  for (const network of ['1', 'true', 'loopback', 'proxy.example', '10.0.0.0/33', '0.0.0.0/0', '::/129', '10.0.0.0/8/8', '10.0.0.0/', 'fe80::1%eth0', '10.0.0.0/255.0.0.0']) {
+    t.equal(onlyFaultOf({ ...made, TRUSTED_PROXIES: network }), 'TRUSTED_PROXIES takes addresses and CIDRs', network)
+  }
+})
+
+test('the secrets of development are made once and kept', async (t) => {
+  const [folder = '', other = ''] = ['state', 'other'].map((name) => join(t.testdir(), name))
+  const first = loadConfig({}, folder)
+  t.same(loadConfig({}, folder), first)
+  t.same(loadConfig({ NODE_ENV: 'test', REFRESH_TOKEN_SECRET: made.REFRESH_TOKEN_SECRET }, folder).REFRESH_TOKEN_SECRET, [made.REFRESH_TOKEN_SECRET])
+  t.equal(loadConfig({ JWT_KEYS: made.JWT_KEYS }, folder).JWT_KEYS_FILE, undefined)
+  t.not(loadConfig({}, other).REFRESH_TOKEN_SECRET[0], first.REFRESH_TOKEN_SECRET[0])
+  t.equal(statSync(loadConfig({}, folder).JWT_KEYS_FILE ?? '').mode & 0o777, 0o600)
+  t.equal(statSync(join(folder, 'secrets')).mode & 0o777, 0o700)
+})
+
+test('where the secrets of development cannot be kept, the start says so', async (t) => {
+  const folder = t.testdir({ file: '', links: { secrets: t.fixture('symlink', '/dev/fd') } })
+  for (const place of ['file', 'links']) t.match(onlyFaultOf({}, join(folder, place)), /^The secrets of development cannot be kept in the state folder \(E\w+\): set JWT_KEYS and REFRESH_TOKEN_SECRET$/)
+  t.same(faultsOf(made, join(folder, 'file')), [])
+  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, true), '/var/lib/microts')
+  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, false), '/x/microts')
+  t.equal(stateFolder({ XDG_STATE_HOME: '' }, false), join(homedir(), '.local/state/microts'))
+})
+
+test('.env.example lists every setting with its default', async (t) => {
+  const file = join(import.meta.dirname, '../../.env.example')
+  const text = readFileSync(file, 'utf8')
+  const listed = [...text.matchAll(/^# (.+)\n# ([A-Z0-9_]+)=(.*)$/gm)].map(([, description, name, value]) => [name, description, value])
+  t.same(listed, Object.entries(EnvSchema.properties).map(([name, schema]) => [name, schema.description, String(schema.default ?? '')]))
+  t.same(parseEnv(text), {}, 'a copy sets nothing')
+  const env = parseEnv(text.replaceAll(/^# (?=[A-Z0-9_]+=)/gm, ''))
+  t.same(loadConfig({ ...env, ...made }), { ...loadConfig(made), SHUTDOWN_DELAY: 5000 })
+})
+
+test('the app knows its settings and its version', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const config = loadConfig(made)
+  await app.register(plugin, { config })
+  t.equal(app.config, config)
+  t.match(app.release, /^\d+\.\d+\.\d+$/)
+})

@@ -1,0 +1,203 @@
+import { performance } from 'node:perf_hooks'
+import { test } from 'tap'
+import { build as buildApp } from '../../app.ts'
+import { loadConfig } from '../../plugins/config/index.ts'
+import { createHealth } from '../../plugins/health.ts'
+import { eventually } from '../eventually.ts'
+import { build, databaseUrl, settings, sql } from '../helper.ts'
+import { startProxy } from '../proxy.ts'
+import type { Test } from 'tap'
+
+const UP = { status: 'up' }
+const DOWN = { status: 'down' }
+
+test('a check is up with its first success', async (t) => {
+  const { health, answer, changes } = watched()
+  t.same(health.report(), { database: DOWN })
+  t.notOk(health.isReady())
+  await answer(false, false, false, true)
+
+  t.same(health.report(), { database: UP })
+  t.ok(health.isReady())
+  t.same(changes, [['database', true, undefined]])
+})
+
+test('it falls with the third failure in a row and is back with the second success', async (t) => {
+  const { health, answer, changes } = watched()
+  await answer(true, false, false)
+  t.ok(health.isReady())
+  await answer(false)
+  t.notOk(health.isReady())
+  await answer(true)
+  t.notOk(health.isReady())
+  await answer(true)
+  t.ok(health.isReady())
+  t.match(changes, [['database', true, undefined], ['database', false, { message: 'away' }], ['database', true, undefined]])
+})
+
+test('failures and successes that are no row change nothing', async (t) => {
+  const { health, answer, changes } = watched()
+  await answer(true, false, false, true, false, true, false, false, true)
+  t.ok(health.isReady())
+  await answer(false, false, false, true, false, true, false, false)
+  t.notOk(health.isReady())
+  t.equal(changes.length, 2)
+})
+
+test('a dependency that comes and goes every 2 s for a minute changes readiness twice at most', async (t) => {
+  for (const phaseMs of [0, 500, 999, 1500]) {
+    for (const intervalMs of [1000, 1010, 1100, 1300, 1900]) {
+      const { answer, changes } = watched()
+      await answer(true)
+      for (let at = phaseMs; at < 60_000; at += intervalMs) await answer(Math.floor(at / 2000) % 2 === 0)
+      t.ok(changes.length - 1 <= 2, `${changes.length - 1} changes when asked every ${intervalMs} ms from ${phaseMs} ms on`)
+    }
+  }
+})
+
+test('several checks of one name are up together or not at all', async (t) => {
+  const health = createHealth(() => {})
+  let isLoaded = false
+  health.add('database', async () => {})
+  health.add('database', async () => { if (!isLoaded) throw new Error('not loaded yet') })
+  health.add('database', async () => {})
+  await health.checkNow()
+  t.same(health.report(), { database: DOWN })
+  isLoaded = true
+  await health.checkNow()
+  t.same(health.report(), { database: UP })
+})
+
+test('it has risen when each check has been up once, though not at the same time', async (t) => {
+  const health = createHealth(() => {})
+  let round = 0
+  health.add('a', async () => { if (round > 0) throw new Error('away') })
+  health.add('b', async () => { if (round < 5) throw new Error('away') })
+  for (; round < 5; round++) await health.checkNow()
+  t.notOk(health.hasRisen())
+  await health.checkNow()
+  t.ok(health.hasRisen())
+  await health.risen
+  t.same(health.report(), { a: DOWN, b: UP })
+})
+
+test('a check that does not answer within a second has failed', async (t) => {
+  const { promise: never } = Promise.withResolvers<void>()
+  let error: unknown
+  const health = createHealth((name, isUp, cause) => { error = cause })
+  let isSilent = false
+  health.add('database', async () => { if (isSilent) await never })
+  await health.checkNow()
+  isSilent = true
+  const startedAt = performance.now()
+  const keepsProcess = setInterval(() => {}, 1000)
+  for (let i = 0; i < 3; i++) await health.checkNow()
+  clearInterval(keepsProcess)
+
+  t.ok(performance.now() - startedAt < 4000)
+  t.notOk(health.isReady())
+  t.match(error, { message: 'no answer within 1000 ms' })
+})
+
+test('who drains is not ready, whatever its dependencies say', async (t) => {
+  const app = await build(t)
+  t.equal((await app.inject('/ready')).headers.connection, 'keep-alive')
+  app.health.drain()
+
+  const response = await app.inject('/ready')
+  t.equal(response.statusCode, 503)
+  t.match(response.json(), { ready: false, checks: { database: UP, migrations: UP } })
+  for (const url of ['/ready', '/health', '/me', '/nothing']) t.equal((await app.inject(url)).headers.connection, 'close', url)
+})
+
+test('before the first contact it is alive but not ready, and says so in a document of its own', async (t) => {
+  const proxy = await startProxy(t, databaseUrl, 'refuse')
+  const app = await boot(t, proxy.url)
+  t.equal((await app.inject('/health')).statusCode, 200)
+  const response = await app.inject('/ready')
+  t.equal(response.statusCode, 503)
+  t.equal(response.headers['retry-after'], '1')
+  t.match(response.headers['content-type'], /^application\/json/)
+  const { timestamp, ...rest } = response.json()
+  t.same(rest, { ready: false, checks: { database: DOWN, redis: { status: 'disabled' }, migrations: DOWN } })
+  t.match(timestamp, /^\d{4}-\d\d-\d\dT[\d:.]+Z$/)
+
+  await proxy.set('pass')
+  const tookMs = await eventually(app.health.isReady, 5000)
+  t.comment(`ready ${tookMs} ms after the database came`)
+  t.equal((await app.inject('/ready')).statusCode, 200)
+})
+
+test('a database that goes makes it unready and its return ready, while it stays alive', async (t) => {
+  const lines: string[] = []
+  const proxy = await startProxy(t, databaseUrl)
+  const app = await build(t, { DATABASE_URL: proxy.url, LOG_LEVEL: 'error' }, { stream: { write: (line) => lines.push(line) } })
+  await proxy.set('refuse')
+  const fellMs = await eventually(async () => (await app.inject('/ready')).statusCode === 503)
+  t.ok(fellMs > 1500 && fellMs < 6000, `unready after ${fellMs} ms`)
+  const startedAt = performance.now()
+  const health = await app.inject('/health')
+  t.ok(performance.now() - startedAt < 50)
+  t.match(health.json(), { status: 'ok', environment: 'test' })
+  t.match(lines.join(''), /"check":"database".*"msg":"check is down"/)
+
+  await proxy.set('pass')
+  const roseMs = await eventually(app.health.isReady, 5000)
+  t.comment(`ready ${roseMs} ms after the return`)
+})
+
+test('a read-only standby is not ready', async (t) => {
+  const app = await build(t)
+  await sql('create function public.pg_is_in_recovery() returns boolean language sql as $$ select true $$')
+  await sql(`alter database ${databaseUrl.split('/').at(-1)} set search_path = public, pg_catalog`)
+  t.teardown(() => sql(`drop function public.pg_is_in_recovery(); alter database ${databaseUrl.split('/').at(-1)} reset search_path`))
+  await sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'microts'")
+
+  await eventually(async () => (await app.inject('/ready')).statusCode === 503)
+})
+
+test('probes need no token, are not limited, and name no host', async (t) => {
+  const app = await build(t, { RATE_LIMIT_MAX: '1' })
+  const { hostname, port, password, username, pathname } = new URL(settings.DATABASE_URL!)
+  for (const url of ['/health', '/ready', '/health', '/ready']) {
+    const response = await app.inject(url)
+    t.equal(response.statusCode, 200, url)
+    for (const secret of [hostname, port, password, `${username}:`, pathname.slice(1)]) t.notMatch(response.body, secret)
+  }
+})
+
+test('nothing is checked after closing', async (t) => {
+  const app = await buildApp(loadConfig(settings))
+  const { promise: open, resolve: release } = Promise.withResolvers<void>()
+  const { promise: asked, resolve: ask } = Promise.withResolvers<void>()
+  let checks = 0
+  app.health.add('database', async () => {
+    checks++
+    ask()
+    await open
+  })
+  await app.ready()
+  await asked
+  await app.close()
+  release()
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  t.equal(checks, 1)
+})
+
+function watched () {
+  const changes: unknown[][] = []
+  const health = createHealth((...change) => changes.push(change))
+  let isGood = false
+  health.add('database', async () => { if (!isGood) throw new Error('away') })
+  const answer = async (...results: boolean[]) => {
+    for (isGood of results) await health.checkNow()
+  }
+  return { health, answer, changes }
+}
+
+async function boot (t: Test, url: string) {
+  const app = await buildApp(loadConfig({ ...settings, DATABASE_URL: url }))
+  t.teardown(() => app.close())
+  await app.ready()
+  return app
+}

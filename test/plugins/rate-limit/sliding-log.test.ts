@@ -1,0 +1,198 @@
+import { randomInt } from 'node:crypto'
+import { test } from 'tap'
+import { SlidingLog } from '../../../plugins/rate-limit/sliding-log.ts'
+
+const WINDOW = 1000
+const MAX = 5
+
+/** A log on a clock that stands still until it is told to go on. */
+function start () {
+  const clock = { now: 0 }
+  const log = new SlidingLog(() => clock.now)
+  let slotId = 0
+  const ask = (method: 'incr' | 'read', key: string, max: number, windowMs: number) => {
+    let answer = { current: -1, ttl: -1 }
+    log[method](key, (error, decision = answer) => {
+      if (error) throw error
+      answer = decision
+    }, windowMs, max)
+    return { ...answer, key, isTaken: answer.current <= max }
+  }
+  return {
+    log,
+    clock,
+    take: (name = 'a', max = MAX, windowMs = WINDOW) => ask('incr', `{address:${name}}|${slotId++}`, max, windowMs),
+    look: (name = 'a', max = MAX, windowMs = WINDOW) => ask('read', `{address:${name}}|`, max, windowMs)
+  }
+}
+
+// Mulberry32: small, seeded, and the same on every machine.
+function seeded (seed: number) {
+  return (below: number) => {
+    seed = (seed + 0x6d2b79f5) | 0
+    let mixed = Math.imul(seed ^ (seed >>> 15), 1 | seed)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return Math.floor(((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32 * below)
+  }
+}
+
+test('over thousands of random steps it decides as the definition does, and no window ever holds more than its limit', async (t) => {
+  for (const seed of [1, 2, 3, randomInt(2 ** 31)]) {
+    const random = seeded(seed)
+    const [max, windowMs] = [1 + random(8), 10 + random(200)]
+    const { log, clock, take, look } = start()
+    const model = new Map<string, { key: string, at: number }[]>(['a', 'b', 'c'].map((name) => [name, []]))
+    const admitted: number[] = []
+    const inWindow = (name: string) => model.get(name)!.filter(({ at }) => clock.now - at < windowMs)
+    let faults = 0
+
+    for (let step = 0; step < 5000; step++) {
+      clock.now += random(3) === 0 ? random(windowMs) : random(4)
+      const name = 'abc'.charAt(random(3))
+      const taken = inWindow(name)
+      const oldest = taken[0] ? taken[0].at + windowMs - clock.now : 0
+      switch (random(10)) {
+        case 0: {
+          const [given] = model.get(name)!.splice(random(model.get(name)!.length), 1)
+          if (given) log.refund(given.key)
+          break
+        }
+        case 1:
+          log.prune()
+          break
+        case 2: {
+          const { current, ttl } = look(name, max, windowMs)
+          if (current !== (taken.length >= max ? max + 1 : taken.length) || ttl !== oldest) faults++
+          break
+        }
+        default: {
+          const { current, ttl, key, isTaken } = take(name, max, windowMs)
+          if (isTaken !== (taken.length < max) || current !== (isTaken ? taken.length + 1 : max + 1)) faults++
+          if (ttl !== (taken[0] ? oldest : windowMs)) faults++
+          if (isTaken) model.get(name)!.push({ key, at: clock.now })
+          if (isTaken && name === 'a') admitted.push(clock.now)
+        }
+      }
+      if (inWindow(name).length > max) faults++
+    }
+    t.equal(faults, 0, `seed ${seed}, limit ${max}, window ${windowMs}`)
+    t.ok(admitted.length > 100, `seed ${seed} admitted ${admitted.length}`)
+  }
+})
+
+test('without refunds no window of any position holds more than the limit, and the limit is used up', async (t) => {
+  const seed = randomInt(2 ** 31)
+  const random = seeded(seed)
+  const { clock, take } = start()
+  const admitted: number[] = []
+  for (let step = 0; step < 10_000; step++) {
+    clock.now += random(WINDOW / MAX)
+    if (take().isTaken) admitted.push(clock.now)
+  }
+  const fullest = Math.max(...admitted.map((from) => admitted.filter((at) => at >= from && at - from < WINDOW).length))
+  t.equal(fullest, MAX, `seed ${seed}`)
+})
+
+test('the n-th slot frees exactly one window after it was taken', async (t) => {
+  const { clock, take } = start()
+  const takenAt = [0, 10, 11, 500, 999]
+  for (const at of takenAt) {
+    clock.now = at
+    t.ok(take().isTaken)
+  }
+  for (const at of takenAt) {
+    clock.now = at + WINDOW - 1
+    t.match(take(), { isTaken: false, current: MAX + 1, ttl: 1 })
+    clock.now = at + WINDOW
+    t.match(take(), { isTaken: true })
+    t.match(take(), { isTaken: false })
+  }
+})
+
+test('a fraction of a millisecond does not open the window early', async (t) => {
+  const { clock, take } = start()
+  clock.now = 0.3
+  take('a', 1)
+  clock.now = 1000.2
+  t.match(take('a', 1), { isTaken: false })
+  clock.now = 1000.4
+  t.match(take('a', 1), { isTaken: true })
+})
+
+test('a refused request takes nothing: who goes on asking is let in as soon as the others', async (t) => {
+  const { clock, take } = start()
+  for (let i = 0; i < MAX; i++) take()
+  for (clock.now = 1; clock.now < WINDOW; clock.now++) t.equal(take().isTaken, false)
+  t.same(Array.from({ length: MAX + 1 }, () => take().isTaken), [true, true, true, true, true, false])
+})
+
+test('a refund gives back exactly that slot', async (t) => {
+  const { log, clock, take, look } = start()
+  const keys = [0, 100, 200, 300, 400].map((at) => {
+    clock.now = at
+    return take().key
+  })
+  log.refund(keys[2]!)
+  t.match(look(), { current: MAX - 1, ttl: 600 }, 'the oldest is still the oldest')
+  log.refund(keys[2]!)
+  t.match(look(), { current: MAX - 1 }, 'a second refund of it gives nothing')
+  log.refund(keys[0]!)
+  t.match(look(), { current: MAX - 2, ttl: 700 }, 'now the second one is')
+
+  const refused = start()
+  const all = Array.from({ length: MAX + 1 }, () => refused.take())
+  refused.log.refund(all[MAX]!.key)
+  t.match(refused.take(), { isTaken: false }, 'a refused request has nothing to give back')
+  t.doesNotThrow(() => refused.log.refund('{address:unknown}|0'))
+})
+
+test('each key has a log of its own, whatever characters are in it', async (t) => {
+  const { log, take, look } = start()
+  const names = ['a', 'b', 'a|0', 'a|1', '{a}', '']
+  for (const name of names) t.match(take(name, 1), { isTaken: true }, name)
+  for (const name of names) t.match(look(name, 1), { isTaken: false }, name)
+  t.equal(log.size, names.length)
+})
+
+test('clear forgets a key and no other', async (t) => {
+  const { log, take, look } = start()
+  const { key } = take()
+  take()
+  take('b')
+  log.clear(key)
+  t.match(look(), { current: 0, ttl: 0 })
+  t.match(look('b'), { current: 1 })
+})
+
+test('reading takes no slot and says what taking one would', async (t) => {
+  const { log, clock, take, look } = start()
+  t.match(look(), { current: 0, ttl: 0, isTaken: true })
+  t.equal(log.size, 0, 'a key that was only read is not kept')
+  for (let i = 0; i < MAX; i++) take()
+  clock.now = 400
+  for (let i = 0; i < 3; i++) t.match(look(), { current: MAX + 1, ttl: 600, isTaken: false })
+  clock.now = WINDOW
+  t.match(look(), { current: 0, isTaken: true })
+})
+
+test('pruning drops the keys that are free again, and no slot that is taken', async (t) => {
+  const { log, clock, take, look } = start()
+  take('early')
+  log.refund(take('given back').key)
+  clock.now = WINDOW - 1
+  take('late')
+  clock.now = WINDOW
+  log.prune()
+  t.equal(log.size, 1)
+  t.match(look('late'), { current: 1, ttl: WINDOW - 1 })
+})
+
+test('by default time is monotonic and runs', async (t) => {
+  const log = new SlidingLog()
+  t.equal(log.child(), log, 'all dimensions share one log')
+  const times: number[] = []
+  const note = (error: Error | null, { ttl } = { ttl: -1 }) => times.push(error ? -1 : ttl)
+  log.incr('{address:a}|0', note, WINDOW, 1)
+  while (times.at(-1) === times[0]) log.read('{address:a}|', note, WINDOW, 1)
+  t.ok(times[0]! <= WINDOW && times.at(-1)! < times[0]!)
+})

@@ -1,0 +1,173 @@
+import { performance } from 'node:perf_hooks'
+import { test } from 'tap'
+import { createRevocations, KEEP_SECONDS, type RevocationMarkers } from '../../plugins/revocations/index.ts'
+
+const UNAVAILABLE = { code: 'SERVICE_UNAVAILABLE', statusCode: 503 }
+const { promise: never } = Promise.withResolvers<string[]>()
+
+test('what is fresh is answered without I/O', async (t) => {
+  const feed = watched()
+  feed.ids.push('revoked')
+  await feed.revocations.refresh()
+  feed.time += 900
+
+  t.equal(feed.revocations.isRevoked('revoked'), true)
+  t.equal(feed.revocations.isRevoked('alive'), false)
+  t.equal(feed.revocations.age, 900)
+  t.equal(feed.reads, 1)
+})
+
+test('what is known to be revoked stays so, however old the feed is', async (t) => {
+  const feed = watched()
+  feed.ids.push('revoked')
+  await feed.revocations.refresh()
+  feed.ids.pop()
+  feed.time += 60_000
+  feed.read = async () => { throw new Error('away') }
+
+  t.equal(feed.revocations.isRevoked('revoked'), true)
+})
+
+test('a hundred that find the feed stale join one read', async (t) => {
+  const feed = watched()
+  await feed.revocations.refresh()
+  feed.time += 901
+  feed.ids.push('50')
+  const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => feed.revocations.isRevoked(String(i))))
+
+  t.equal(feed.reads, 2)
+  t.same(answers.flatMap((isRevoked, i) => isRevoked ? [i] : []), [50])
+  t.equal(feed.revocations.isRevoked('alive'), false, 'and is fresh for those who come after')
+})
+
+test('the age counts from before the read was sent', async (t) => {
+  const feed = watched()
+  await feed.revocations.refresh()
+  feed.time += 901
+  feed.read = async () => {
+    feed.time += 901
+    return []
+  }
+  await t.rejects(async () => feed.revocations.isRevoked('alive'), UNAVAILABLE)
+  t.equal(feed.revocations.age, 901)
+})
+
+test('who joins a silent read waits 300 ms and is refused', async (t) => {
+  const feed = watched()
+  await feed.revocations.refresh()
+  feed.time += 901
+  feed.read = () => never
+  const startedAt = performance.now()
+  await t.rejects(async () => feed.revocations.isRevoked('alive'), UNAVAILABLE)
+
+  const tookMs = performance.now() - startedAt
+  t.ok(tookMs >= 295 && tookMs < 600, `refused after ${tookMs} ms`)
+})
+
+test('a read that is too late for those who asked is there for the next', async (t) => {
+  const feed = watched()
+  await feed.revocations.refresh()
+  feed.time += 901
+  const { promise: late, resolve: arrive } = Promise.withResolvers<string[]>()
+  feed.read = () => late
+  await t.rejects(async () => feed.revocations.isRevoked('alive'), UNAVAILABLE)
+  arrive(['revoked'])
+  await feed.revocations.refresh()
+
+  t.equal(feed.revocations.isRevoked('revoked'), true)
+  t.equal(feed.revocations.isRevoked('alive'), false)
+  t.equal(feed.reads, 2)
+})
+
+test('nobody is let in before the whole feed has been read once', async (t) => {
+  const feed = watched({ has: async () => false })
+  t.notOk(feed.revocations.isLoaded)
+  await t.rejects(async () => feed.revocations.isRevoked('alive'), UNAVAILABLE)
+  feed.revocations.announce(['revoked'])
+  t.equal(feed.revocations.isRevoked('revoked'), true)
+  await feed.revocations.refresh()
+
+  t.ok(feed.revocations.isLoaded)
+  t.equal(feed.revocations.isRevoked('alive'), false)
+})
+
+test('where the feed is stale and cannot be read the markers decide', async (t) => {
+  const feed = watched({ has: async (id) => id === 'marked' })
+  await feed.revocations.refresh()
+  feed.time += 901
+  feed.read = async () => { throw new Error('away') }
+
+  t.equal(await feed.revocations.isRevoked('marked'), true)
+  t.equal(await feed.revocations.isRevoked('alive'), false)
+})
+
+test('where the markers cannot be read either nobody is let in', async (t) => {
+  const feed = watched({ has: async () => { throw new Error('away too') } })
+  await feed.revocations.refresh()
+  feed.time += 901
+  feed.read = async () => { throw new Error('away') }
+
+  await t.rejects(async () => feed.revocations.isRevoked('alive'), { ...UNAVAILABLE, cause: { message: 'away too' } })
+})
+
+test('a failed read is told to who asked for it, and the next one is made anew', async (t) => {
+  const feed = watched()
+  feed.read = async () => { throw new Error('away') }
+  await t.rejects(feed.revocations.refresh(), { message: 'away' })
+  feed.read = async () => ['revoked']
+  await feed.revocations.refresh()
+
+  t.equal(feed.revocations.isRevoked('revoked'), true)
+})
+
+test('an id is kept for longer than any access token lives, by the monotonic clock', async (t) => {
+  const feed = watched()
+  feed.revocations.announce(['first'])
+  feed.time += 1000
+  feed.ids.push('first', 'second')
+  await feed.revocations.refresh()
+  feed.ids.length = 0
+  feed.time = KEEP_SECONDS * 1000 - 1
+  await feed.revocations.refresh()
+  t.same(['first', 'second'].map(feed.revocations.isRevoked), [true, true])
+  feed.time++
+  await feed.revocations.refresh()
+  t.same(['first', 'second'].map(feed.revocations.isRevoked), [false, true])
+  feed.time += 1000
+  await feed.revocations.refresh()
+  t.same(['first', 'second'].map(feed.revocations.isRevoked), [false, false])
+})
+
+test('what is announced is known here at once and published to the others', async (t) => {
+  const published: string[][] = []
+  const feed = watched({ publish: (ids) => published.push(ids) })
+  await feed.revocations.refresh()
+  feed.revocations.announce(['a', 'b'])
+  feed.revocations.announce([])
+
+  t.same(['a', 'b', 'c'].map(feed.revocations.isRevoked), [true, true, false])
+  t.same(published, [['a', 'b']])
+  t.equal(feed.reads, 1)
+})
+
+test('without a clock it takes the monotonic one', async (t) => {
+  const revocations = createRevocations({ read: async () => [] })
+  await revocations.refresh()
+  t.ok(revocations.age >= 0 && revocations.age < 900)
+  t.equal(revocations.isRevoked('alive'), false)
+})
+
+/** A feed that the test writes, on a clock that it turns. */
+function watched (markers?: Partial<RevocationMarkers>) {
+  const ids: string[] = []
+  const source = { time: 0, reads: 0, ids, read: async () => [...ids] }
+  const revocations = createRevocations({
+    read: () => {
+      source.reads++
+      return source.read()
+    },
+    markers: markers && { publish: () => {}, has: async () => false, ...markers },
+    now: () => source.time
+  })
+  return Object.assign(source, { revocations })
+}

@@ -1,0 +1,177 @@
+import { randomUUID } from 'node:crypto'
+import { performance } from 'node:perf_hooks'
+import pg from 'pg'
+import { test, t as file } from 'tap'
+import { migrate } from '../../../plugins/migrations.ts'
+import { createFeed } from '../../../plugins/revocations/feed.ts'
+import { eventually } from '../../eventually.ts'
+import { databaseUrl, sql } from '../../helper.ts'
+import { startProxy } from '../../proxy.ts'
+import type { Test } from 'tap'
+
+const database = new URL(databaseUrl).pathname.slice(1)
+const BACKENDS = "from pg_stat_activity where datname = current_database() and application_name = 'microts revocations'"
+await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
+file.beforeEach(() => sql('truncate revocations'))
+
+test('the first read brings the whole table, the next what is new', async (t) => {
+  const { read } = feedOf(t)
+  const first = [await revoke(), await revoke()]
+  t.same(await read(), first)
+  await nothingNew(read)
+  const next = await revoke()
+  t.same(await read(), [next])
+  t.equal((await sql(`select ${BACKENDS}`)).length, 1, 'over one connection')
+})
+
+test('a transaction that began early and commits late is not missed', async (t) => {
+  const { read } = feedOf(t)
+  await nothingNew(read)
+  const [early, late] = [await connect(t), await connect(t)]
+  const ids = { early: randomUUID(), late: randomUUID() }
+  await early.query('begin')
+  await insert(early, ids.early)
+  await late.query('begin')
+  await insert(late, ids.late)
+  await late.query('commit')
+  t.same(await read(), [ids.late])
+  await early.query('commit')
+
+  t.ok((await read()).includes(ids.early))
+  await nothingNew(read)
+})
+
+test('a connection that is killed is replaced, and the whole table read', async (t) => {
+  const { read } = feedOf(t)
+  const id = await revoke()
+  await read()
+  const next = await revoke()
+  await sql(`select pg_terminate_backend(pid) ${BACKENDS}`)
+  let ids: string[] = []
+  await eventually(() => read().then((read) => { ids = read; return true }, () => false), 1000)
+
+  t.same(ids, [id, next])
+})
+
+test('another server behind the same connection is read from the beginning', async (t) => {
+  await pretend(t, 'pg_postmaster_start_time() returns timestamptz', 'select at from started')
+  await sql('create table started as select now() as at')
+  const { read } = feedOf(t)
+  const id = await revoke()
+  t.same(await read(), [id])
+  await nothingNew(read)
+  await sql("update started set at = at + interval '1 second'")
+
+  t.same(await read(), [id])
+  await nothingNew(read)
+})
+
+test('a standby is not believed', async (t) => {
+  const { read } = feedOf(t)
+  await read()
+  const id = await revoke()
+  await pretend(t, 'pg_is_in_recovery() returns boolean', 'select true')
+  await sql(`select pg_terminate_backend(pid) ${BACKENDS}`)
+  await eventually(() => read().then(() => false, ({ message }) => message === 'the database is a standby, which may lag'))
+  await sql('drop function public.pg_is_in_recovery()')
+
+  t.same(await read(), [id])
+})
+
+test('a read that does not answer within 300 ms is given up, and so is its connection', async (t) => {
+  const { read } = feedOf(t)
+  const id = await revoke()
+  await read()
+  const other = await connect(t)
+  await other.query('begin')
+  await other.query('lock table revocations')
+  const startedAt = performance.now()
+  await t.rejects(read(), { message: 'Query read timeout' })
+  const tookMs = performance.now() - startedAt
+  t.ok(tookMs >= 295 && tookMs < 700, `given up after ${tookMs} ms`)
+  await other.query('rollback')
+
+  t.same(await read(), [id])
+})
+
+test('reading the whole table may take longer', async (t) => {
+  const { read } = feedOf(t)
+  const id = await revoke()
+  const other = await connect(t)
+  await other.query('begin')
+  await other.query('lock table revocations')
+  const reading = read()
+  await eventually(async () => (await sql(`select ${BACKENDS} and wait_event_type = 'Lock' and now() - query_start > interval '400 ms'`)).length === 1)
+  await other.query('rollback')
+
+  t.same(await reading, [id])
+})
+
+test('a server that is away or silent fails a read soon, and its return the next one not', async (t) => {
+  const proxy = await startProxy(t, databaseUrl)
+  const { read } = feedOf(t, proxy.url)
+  const id = await revoke()
+  await read()
+  for (const [mode, withinMs] of [['refuse', 300], ['reset', 300], ['swallow', 900]] as const) {
+    await proxy.set(mode)
+    const startedAt = performance.now()
+    await t.rejects(read(), Error, mode)
+    const tookMs = performance.now() - startedAt
+    t.ok(tookMs < withinMs, `${mode}: ${tookMs} ms`)
+    await proxy.set('pass')
+    t.same(await read(), [id])
+  }
+})
+
+test('closing ends a read at once, wherever it is', async (t) => {
+  const proxy = await startProxy(t, databaseUrl, 'swallow')
+  const { read, close } = feedOf(t, proxy.url)
+  const connecting = read()
+  await eventually(() => proxy.connections === 1)
+  const startedAt = performance.now()
+  close()
+  await t.rejects(connecting)
+  await proxy.set('pass')
+  await read()
+  await proxy.set('swallow')
+  const asking = read()
+  close()
+  await t.rejects(asking)
+
+  t.ok(performance.now() - startedAt < 300)
+  close()
+})
+
+function feedOf (t: Test, url = databaseUrl) {
+  const feed = createFeed({ DATABASE_URL: url, DB_CONNECT_TIMEOUT: 1000, DB_QUERY_TIMEOUT: 1800 })
+  t.teardown(async () => {
+    feed.close()
+    await eventually(async () => (await sql(`select ${BACKENDS}`)).length === 0)
+  })
+  return feed
+}
+
+async function revoke () {
+  const id = randomUUID()
+  await sql('insert into revocations (session_id) values ($1)', [id])
+  return id
+}
+
+// A row may be told twice, as long as any transaction of the whole server is older than it.
+const nothingNew = (read: () => Promise<string[]>) => eventually(async () => (await read()).length === 0)
+
+const insert = (client: pg.Client, id: string) => client.query('insert into revocations (session_id) values ($1)', [id])
+
+async function connect (t: Test) {
+  const client = new pg.Client(databaseUrl)
+  await client.connect()
+  t.teardown(() => client.end())
+  return client
+}
+
+/** New connections to this database take our function for PostgreSQL's. */
+async function pretend (t: Test, declaration: string, body: string) {
+  await sql(`set check_function_bodies = off; create function public.${declaration} language sql as $$ ${body} $$`)
+  await sql(`alter database ${database} set search_path = public, pg_catalog`)
+  t.teardown(() => sql(`drop function if exists public.${declaration.split(' ')[0]}; alter database ${database} reset search_path`))
+}

@@ -1,0 +1,36 @@
+import { CODES } from '../schemas/common.ts'
+import type { Test } from 'tap'
+
+type Answer = { statusCode: number, headers: Record<string, unknown>, body: string }
+
+const ID = /^[\w.-]{1,128}$/
+
+/** That this is a refusal as all of ours are: a problem document whose status is the answer's, with the headers every answer has. */
+export function isProblem (t: Test, { statusCode, headers, body }: Answer, status: number, code: string, what = `${status} ${code}`) {
+  const problem = parsed(body)
+  const isKnown = CODES.includes(problem.code)
+  t.hasStrict({ statusCode, headers, problem, isKnown }, {
+    statusCode: status,
+    headers: {
+      'cache-control': 'no-store',
+      'content-security-policy': "default-src 'none';frame-ancestors 'none'",
+      'strict-transport-security': 'max-age=63072000; includeSubDomains',
+      'x-content-type-options': 'nosniff',
+      'referrer-policy': 'no-referrer',
+      'x-request-id': problem.requestId
+    },
+    problem: { status, code, type: `urn:microts:problem:${code}` },
+    isKnown: true
+  }, what)
+  const form = { title: /^[A-Z][a-z -]+$/, detail: /^[A-Z]/, requestId: ID, correlationId: ID }
+  t.match({ headers, problem }, { headers: { 'content-type': /^application\/problem\+json(; charset=utf-8)?$/ }, problem: form }, what)
+  return problem
+}
+
+function parsed (body: string) {
+  try {
+    return JSON.parse(body)
+  } catch {
+    return { body }
+  }
+}

@@ -1,0 +1,52 @@
+import { spawn, type ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { eventually } from './eventually.ts'
+import type { Test } from 'tap'
+
+type Outcome = { code: number | null, signal: string | null, stdout: string, stderr: string }
+type Env = Record<string, string | undefined>
+
+/** A process of ours, started as an operator would, with these settings and no others. It is gone when the test ends. */
+export function start (t: Test, file: string, args: string[] = [], env: Env = {}, nodeArgs: string[] = []) {
+  const child = spawn(process.execPath, [...nodeArgs, join(import.meta.dirname, '..', file), ...args], {
+    env: { ...withoutSettings(process.env), ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk) => { output.stdout += chunk })
+  child.stderr.on('data', (chunk) => { output.stderr += chunk })
+  const ended: Promise<Outcome> = once(child, 'close').then(([code, signal]) => ({ code, signal, ...output }))
+  t.teardown(() => stop(child))
+  return Object.assign(output, { child, ended })      // the output so far, and what it came to
+}
+
+/** Runs it to its end. */
+export async function run (t: Test, ...what: [file: string, args?: string[], env?: Env, nodeArgs?: string[]]) {
+  return start(t, ...what).ended
+}
+
+/** The address of a server of ours, once it accepts requests. */
+export async function listening (server: ReturnType<typeof start>) {
+  const address = () => server.stdout.match(/listening on (http:\/\/[\d.]+:\d+)/)?.[1]
+  await eventually(() => {
+    if (server.child.exitCode !== null) throw new Error(`it has ended: ${server.stderr}`)
+    return address() !== undefined
+  }, 30_000)
+  return address()!
+}
+
+async function stop (child: ChildProcess) {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const patience = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS)
+  child.kill('SIGTERM')
+  await once(child, 'close')
+  clearTimeout(patience)
+}
+
+const PATIENCE_MS = 10_000
+const OURS = /^(NODE_ENV|HOST|PORT|LOG_LEVEL|DATABASE_URL|DB_|MIGRATE_|REDIS_|JWT_|ACCESS_TOKEN|REFRESH_|SESSION_LIMIT|PASSWORD_|ARGON2_|HASH_|RATE_LIMIT_|TRUSTED_|ALLOWED_|REQUEST_TIMEOUT|SHUTDOWN_|OPS_TOKEN|ALERT_|OTEL_|PG|XDG_)/
+
+function withoutSettings (env: NodeJS.ProcessEnv) {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !OURS.test(name)))
+}

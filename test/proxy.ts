@@ -1,0 +1,100 @@
+import { once } from 'node:events'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+
+/**
+ * What the way to a server is like. `refuse`: nobody listens and what was open is cut. `swallow`: connections open, nothing
+ * answers, and what was sent arrives when the way is open again, as TCP would send it again. `reset`: all that connects is cut.
+ */
+export type Mode = 'pass' | 'refuse' | 'swallow' | 'delay' | 'reset'
+export type Proxy = Awaited<ReturnType<typeof startProxy>>
+
+// Below the ports that the kernel hands out, so that nobody gets ours while it refuses.
+const PORTS = { from: 15_000, count: 15_000 }
+
+/** A TCP proxy before the server of this URL, on a free loopback port; gone when the test ends. */
+export async function startProxy (t: Test, target: string, first: Mode = 'pass') {
+  const { hostname, port: targetPort } = new URL(target)
+  const sockets = new Set<Socket>()
+  let mode = first
+  let delayMs = 0
+  let opened = Promise.withResolvers<void>()
+  let connections = 0
+  let server: Server | undefined = await listenSomewhere(accept)
+  const { port } = server.address() as { port: number }
+  const url = Object.assign(new URL(target), { hostname: '127.0.0.1', port: String(port) }).href
+  await set(first)
+  t.teardown(() => set('refuse'))
+
+  return {
+    url,
+    port,
+    set,
+
+    /** How many connections have been accepted so far. */
+    get connections () { return connections },
+
+    /** How many connections are open now. */
+    get open () { return sockets.size / 2 }
+  }
+
+  async function set (next: Mode, ms = 0) {
+    mode = next
+    delayMs = ms
+    opened.resolve()
+    if (next === 'swallow') opened = Promise.withResolvers()
+    if (next === 'refuse' || next === 'reset') for (const socket of sockets) socket.resetAndDestroy()
+    if (next === 'refuse' && server) await close()
+    if (next !== 'refuse') server ??= await listen(port, accept)
+  }
+
+  async function close () {
+    const closing = server
+    server = undefined
+    closing?.close()
+    if (closing) await once(closing, 'close')
+  }
+
+  function accept (socket: Socket) {
+    connections++
+    if (mode === 'reset') {
+      socket.on('error', ignore).resetAndDestroy()
+      return
+    }
+    const upstream = connect(Number(targetPort), hostname)
+    for (const end of [socket, upstream]) {
+      sockets.add(end)
+      end.on('error', ignore).once('close', () => sockets.delete(end))
+    }
+    Promise.all([pipeline(socket, gate(), upstream), pipeline(upstream, gate(), socket)]).catch(ignore)
+  }
+
+  function gate () {
+    return new Transform({
+      transform (chunk, encoding, done) {
+        pass().then(() => done(null, chunk), done)
+      }
+    })
+  }
+
+  async function pass () {
+    await opened.promise
+    if (mode === 'delay') await delay(delayMs)
+  }
+}
+
+const ignore = () => {}
+
+async function listenSomewhere (accept: (socket: Socket) => void): Promise<Server> {
+  const port = PORTS.from + Math.floor(Math.random() * PORTS.count)
+  return listen(port, accept).catch(() => listenSomewhere(accept))
+}
+
+async function listen (port: number, accept: (socket: Socket) => void) {
+  const server = createServer({ noDelay: true }, accept).listen(port, '127.0.0.1')
+  await once(server, 'listening')
+  return server
+}

@@ -1,0 +1,126 @@
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'tap'
+import { eventually } from './eventually.ts'
+import { databaseUrl, PASSWORD, settings } from './helper.ts'
+import { listening, run, start } from './processes.ts'
+import { startProxy } from './proxy.ts'
+
+const SERVER = 'server.ts'
+const env = { ...settings, LOG_LEVEL: 'info', PORT: '0' }
+// Root's state folder is the machine's: here it is one of ours. The terminal is one as far as Node can tell.
+const aDeveloper = ['--import', 'data:text/javascript,process.getuid=()=>1000;process.stdout.isTTY=true']
+
+test('it listens before its database is there, and is ready soon after it came', async (t) => {
+  const proxy = await startProxy(t, databaseUrl, 'refuse')
+  const server = start(t, SERVER, [], { ...env, DATABASE_URL: proxy.url })
+  const url = await listening(server)
+  t.equal((await fetch(`${url}/health`)).status, 200)
+  t.equal((await fetch(`${url}/ready`)).status, 503)
+  const refused = await register(url)
+  t.equal(refused.status, 503)
+  t.match(refused.headers.get('content-type'), /^application\/problem\+json/)
+  t.equal(refused.headers.get('retry-after'), '1')
+  t.match(await refused.json(), { code: 'SERVICE_UNAVAILABLE', status: 503 })
+  t.notMatch(server.stdout, 'curl', 'it does not invite anybody yet')
+
+  await proxy.set('pass')
+  const tookMs = await eventually(async () => (await fetch(`${url}/ready`)).ok, 5000)
+  t.comment(`ready ${tookMs} ms after the database came`)
+  t.equal((await register(url)).status, 201)
+  t.equal(server.stdout.match(/listening on/g)?.length, 1)
+})
+
+test('outside production it says what to try, and that works', async (t) => {
+  const server = start(t, SERVER, [], env)
+  await listening(server)
+  await eventually(() => server.stdout.includes('  try '))
+  const [, url = '', docs = '', body = ''] = server.stdout.match(/microts {3}(\S+)\n {2}docs {6}(\S+)\n {2}try {7}curl -s \S+ -H '[^']+' -d '([^']+)'/) ?? []
+
+  t.match(url, /^http:\/\/localhost:\d+$/)
+  t.equal((await fetch(docs)).status, 200)
+  const response = await fetch(`${url}/auth/register`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+  t.equal(response.status, 201)
+})
+
+test('two that nobody told a port take two', async (t) => {
+  const servers = [1, 2].map(() => start(t, SERVER, [], { ...env, PORT: undefined }))
+  const urls = await Promise.all(servers.map(listening))
+  t.equal(new Set(urls).size, 2)
+  for (const url of urls) t.equal((await fetch(`${url}/health`)).status, 200)
+})
+
+test('one that was told a port takes that or ends', async (t) => {
+  const url = await listening(start(t, SERVER, [], env))
+  const { code, stderr } = await run(t, SERVER, [], { ...env, PORT: new URL(url).port })
+  t.equal(code, 1)
+  t.match(stderr, 'EADDRINUSE')
+})
+
+test('production ends within 5 s and names all that is wrong, but no value', async (t) => {
+  const startedAt = performance.now()
+  const values = { OPS_TOKEN: 'changeme-ops', REFRESH_TOKEN_SECRET: 'changeme-refresh', DB_POOL_SIZE: 'zero-connections' }
+  const { code, stdout, stderr } = await run(t, SERVER, [], { NODE_ENV: 'production', ...values })
+
+  t.equal(code, 1)
+  t.ok(performance.now() - startedAt < 5000)
+  t.equal(stdout, '')
+  for (const name of ['DATABASE_URL', 'JWT_KEYS', 'JWT_ISSUER', 'OPS_TOKEN', 'REFRESH_TOKEN_SECRET', 'DB_POOL_SIZE']) t.match(stderr, name)
+  for (const value of Object.values(values)) t.notMatch(stderr, value)
+  t.notMatch(stderr, / at .*:\d+/, 'no stack')
+})
+
+test('production with its settings serves, and invites nobody', async (t) => {
+  const secret = () => Buffer.from(crypto.getRandomValues(new Uint8Array(48))).toString('base64')
+  const server = start(t, SERVER, [], { ...env, NODE_ENV: 'production', OPS_TOKEN: secret(), REFRESH_TOKEN_SECRET: secret(), MIGRATE_ON_START: 'true' })
+  const url = await listening(server)
+  await eventually(async () => (await fetch(`${url}/ready`)).ok)
+
+  t.match(await (await fetch(`${url}/health`)).json(), { environment: 'production' })
+  t.notMatch(server.stdout, 'curl')
+  for (const line of server.stdout.trim().split('\n')) t.ok(JSON.parse(line).msg)
+})
+
+test('hashes have threads of their own, and one is left for all else', async (t) => {
+  const server = start(t, SERVER, [], { ...env, HASH_CONCURRENCY: '5' })
+  const url = await listening(server)
+  await eventually(async () => (await fetch(`${url}/ready`)).ok)
+  await Promise.all(Array.from({ length: 10 }, () => register(url)))
+  const tasks = `/proc/${server.child.pid}/task`
+  const names = await Promise.all((await readdir(tasks)).map((task) => readFile(join(tasks, task, 'comm'), 'utf8')))
+
+  t.equal(names.filter((name) => name === 'libuv-worker\n').length, 6)
+})
+
+test('without DATABASE_URL it brings its database, and takes it along when it ends', async (t) => {
+  const state = await mkdtemp(join(tmpdir(), 'server-'))
+  await chmod(state, 0o711)
+  t.teardown(() => rm(state, { recursive: true }))
+  const alone = { XDG_STATE_HOME: state, PORT: '0' }
+  const server = start(t, SERVER, [], alone, aDeveloper)
+  await eventually(() => server.stdout.includes('  try '), 30_000)
+  t.match(server.stdout, /creating a PostgreSQL database in .* …\n/)
+  t.match(server.stdout, /INFO.*: listening on http/, 'for eyes, in a terminal')
+  const url = await listening(server)
+  t.equal((await register(url)).status, 201)
+  server.child.kill('SIGINT')
+  t.match(await server.ended, { code: 0, signal: null })
+  t.notMatch(await readdir(join(state, 'microts/data')), ['postmaster.pid'])
+
+  const other = await listening(start(t, SERVER, [], env))
+  const { code, stderr } = await run(t, SERVER, [], { ...alone, PORT: new URL(other).port }, aDeveloper)
+  t.equal(code, 1)
+  t.match(stderr, 'EADDRINUSE')
+  t.notMatch(await readdir(join(state, 'microts/data')), ['postmaster.pid'], 'nor does a start that failed leave it behind')
+
+  const again = start(t, SERVER, [], alone, aDeveloper)
+  const login = await fetch(`${await listening(again)}/auth/login`, json({ email: 'server@example.com', password: PASSWORD }))
+  t.ok([200, 503].includes(login.status))
+  await eventually(async () => (await fetch(`${await listening(again)}/auth/login`, json({ email: 'server@example.com', password: PASSWORD }))).ok)
+  again.child.kill('SIGTERM')
+  t.match(await again.ended, { code: 0, signal: null })
+})
+
+const json = (body: object) => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+const register = (url: string, email = 'server@example.com') => fetch(`${url}/auth/register`, json({ email, password: PASSWORD }))
