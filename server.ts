@@ -14,39 +14,33 @@ process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENC
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
 
+let app: FastifyInstance | undefined
+let dropIdle = () => {}
+let database: ReturnType<typeof startDatabase> | undefined
+
 try {
-  await start()
+  await start(loadConfig(process.env))
 } catch (error) {
-  process.stderr.write(`${error instanceof ConfigFault ? error.message : (error as Error).stack}\n`)
+  process.stderr.write(`${sentenceOf(error as Error)}\n`)
+  await stop().catch(() => {})
   process.exit(1)
 }
 
-async function start () {
-  const settings = loadConfig(process.env)
-  if (settings.DATABASE_URL) return serve(settings)
-  const { url, stop } = await startDatabase()
-  try {
-    await serve({ ...settings, DATABASE_URL: url }, stop)
-  } catch (error) {
+async function start (settings: Config) {
+  // Before anything is started, so that Ctrl-C finds all of it, however far it has come.
+  closeWithGrace({ delay: settings.SHUTDOWN_TIMEOUT }, async ({ signal, err }) => {
+    if (err) app?.log.fatal({ err }, 'stopping because of an error nobody caught')
+    else app?.log.info({ signal }, 'stopping')
     await stop()
-    throw error
-  }
-}
-
-async function serve (config: Config, stopDatabase = async () => {}) {
-  const isTerminal = process.stdout.isTTY && config.NODE_ENV !== 'production'
-  const app = await build(config, { isTerminal })
-  const dropIdle = watchSockets(app.server)
-
-  closeWithGrace({ delay: config.SHUTDOWN_TIMEOUT, logger: app.log }, async ({ signal, err }) => {
-    if (err) app.log.fatal({ err }, 'stopping because of an error nobody caught')
-    else app.log.info({ signal }, 'stopping')
-    await drain(app, dropIdle)
-    await stopDatabase()
   })
 
+  if (!settings.DATABASE_URL) database = startDatabase()
+  const config = Object.freeze({ ...settings, DATABASE_URL: settings.DATABASE_URL ?? (await database)?.url })
+  const isProduction = config.NODE_ENV === 'production'
+  app = await build(config, { isTerminal: process.stdout.isTTY && !isProduction })
+  dropIdle = watchSockets(app.server)
   const address = await listen(app, config)
-  if (config.NODE_ENV === 'production') return
+  if (isProduction) return
   await app.health.risen
   greet(address)
 }
@@ -56,8 +50,18 @@ async function startDatabase () {
   return startEmbedded({ folder: stateFolder(process.env), onProgress: (step) => process.stdout.write(`${step} …\n`) })
 }
 
+async function stop () {
+  if (app) await drain(app)
+  await (await database)?.stop()
+}
+
+/** A stack is for what nobody foresaw. */
+function sentenceOf (error: Error) {
+  return error instanceof ConfigFault || 'syscall' in error || error.cause ? error.message : error.stack
+}
+
 /** Unready at once, still serving while load balancers notice, then closed when all is answered, or nothing more can be. */
-async function drain (app: FastifyInstance, dropIdle: () => void) {
+async function drain (app: FastifyInstance) {
   app.health.drain()
   await delay(app.config.SHUTDOWN_DELAY)
   setInterval(dropIdle, SWEEP_MS)

@@ -37,7 +37,7 @@ export default fp(async (app) => {
     })
     await docs.register(swaggerUi, {
       routePrefix: '/docs',
-      uiConfig: { docExpansion: 'list', displayRequestDuration: true, tryItOutEnabled: true, persistAuthorization: true },
+      uiConfig: { docExpansion: 'list', displayRequestDuration: true, tryItOutEnabled: true },
       theme: { title: 'microts' }
     })
   })

@@ -12,8 +12,10 @@ const INTERVAL_AT_START_MS = 200
 const DEADLINE_MS = 1000
 const FAILURES_TO_FALL = 3
 const SUCCESSES_TO_RISE = 2
+// At the start it is normal that a dependency is not there yet; after two seconds somebody should know why.
+const FAILURES_TO_TELL = 10
 
-type Check = { name: string, run: () => Promise<unknown>, isUp: boolean, hasRisen: boolean, streak: number }
+type Check = { name: string, run: () => Promise<unknown>, isUp: boolean, hasRisen: boolean, streak: number, failures: number }
 
 /**
  * Background checks with hysteresis: a probe reads the last result and costs no dependency anything.
@@ -27,7 +29,7 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
   return {
     /** Several checks of one name are up together or not at all. */
     add (name: string, run: () => Promise<unknown>) {
-      checks.push({ name, run, isUp: false, hasRisen: false, streak: 0 })
+      checks.push({ name, run, isUp: false, hasRisen: false, streak: 0, failures: 0 })
     },
 
     async checkNow () {
@@ -71,6 +73,8 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
     const isGood = result.status === 'fulfilled'
     check.streak = isGood === check.isUp ? 0 : check.streak + 1
     const needed = check.isUp ? FAILURES_TO_FALL : check.hasRisen ? SUCCESSES_TO_RISE : 1
+    check.failures = isGood ? 0 : check.failures + 1
+    if (!isGood && !check.hasRisen && check.failures === FAILURES_TO_TELL) onChange(check.name, false, result.reason)
     if (check.streak < needed) return
     Object.assign(check, { isUp: isGood, hasRisen: true, streak: 0 })
     onChange(check.name, isGood, isGood ? undefined : result.reason)

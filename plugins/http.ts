@@ -25,7 +25,7 @@ export default fp(async (app) => {
     writeRaw(socket, belowRouting(app, refusal(new MethodNotAllowed(), { headers: { allow: '' } })))
     socket.destroySoon()
   })
-}, { name: 'http', dependencies: ['errors', 'security'] })
+}, { name: 'http', dependencies: ['errors', 'security', 'rate-limit'] })
 
 function count ({ rawHeaders }: IncomingMessage, name: string) {
   return rawHeaders.filter((header, i) => i % 2 === 0 && header.toLowerCase() === name).length

@@ -23,12 +23,14 @@ export async function missingMethods (app: FastifyInstance) {
     const known = app.supportedMethods.filter((method) => app.hasRoute({ url, method: method as HTTPMethods }))
     const allow = [...known, 'OPTIONS'].sort().join(', ')
 
+    const refuse = async () => { throw refusal(new MethodNotAllowed(), { headers: { allow } }) }
+
     app.route({
       url,
       method: app.supportedMethods.filter((method) => !known.includes(method) && method !== 'OPTIONS'),
       schema: { hide: true },
-      onRequest: async () => { throw refusal(new MethodNotAllowed(), { headers: { allow } }) },
-      handler: () => {}
+      onRequest: refuse,      // before the body is parsed
+      handler: refuse
     })
     app.options(url, { schema: { hide: true } }, (_, reply) => reply.code(204).header('allow', allow).send())
   }

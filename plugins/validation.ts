@@ -12,6 +12,7 @@ declare module 'fastify' {
   }
 }
 
+const NO_QUERY = { type: 'object', properties: {}, additionalProperties: false }
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const CHARSET = /;\s*charset\s*=\s*"?([^";\s]*)/i
 
@@ -23,6 +24,11 @@ export default fp(async (app) => {
   app.addHook('onRequest', async function checkEncoding ({ headers }) {
     const charset = headers['content-type']?.match(CHARSET)?.[1]?.toLowerCase()
     if (headers['content-encoding'] !== undefined || (charset !== undefined && charset !== 'utf-8')) throw new UnsupportedMediaType()
+  })
+
+  // A documented route takes the query it declares and nothing else.
+  app.addHook('onRoute', function closeQuery ({ schema }) {
+    if (schema?.operationId) schema.querystring ??= NO_QUERY
   })
 
   app.removeAllContentTypeParsers()

@@ -17,6 +17,7 @@ export default fp(async (app) => {
   app.decorate('guard', function (this: FastifyInstance, { acceptsRevoked = false } = {}) {
     this.addHook('onRoute', function declareGuard (route) {
       route.config = { ...route.config, isGuarded: true, limit: 'own' }
+      route.errorHandler = app.limits.countFailure
     })
     this.addHook('onRequest', async function authenticate (request, reply) {
       request.user = await identify(request, reply, acceptsRevoked)

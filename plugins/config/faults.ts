@@ -4,10 +4,13 @@ import { isIP } from 'node:net'
 
 type Env = Record<string, string | undefined>
 
+type Jwk = { kty: string, crv: string, d: string, x: string, nbf?: number }
+
 const SECRET_BYTES = 32
 const OPS_TOKEN_CHARACTERS = 32
 const PLACEHOLDER = /change.?me|replace.?me|placeholder|example|your.?(secret|key|token|password)|default|secret|password|passw0rd|dummy|insecure|x{6,}|0{8,}|1234567|abcdef/i
-const MANY_DIFFERENT_CHARACTERS = 10
+const PLACEHOLDER_PASSWORD = /^(change.?me|replace.?me|your.?password|placeholder|password|secret)$/i
+const MANY_DIFFERENT_CHARACTERS = 8
 
 /** What no schema can say: secrets that are missing, weak or placeholders, and settings that contradict each other. */
 export function faultsOf (env: Env): string[] {
@@ -43,18 +46,17 @@ function isGuessable (secret: string) {
   return PLACEHOLDER.test(secret) || new Set(secret).size < MANY_DIFFERENT_CHARACTERS
 }
 
-// PostgreSQL's images and tutorials take postgres as user and password.
+// Only what is meant to be replaced: the server may let a connection in by its network or certificate and read no password.
 function isPlaceholderUrl (url: string) {
-  const { username = '', password = '' } = URL.parse(url) ?? {}
-  return password !== '' && (PLACEHOLDER.test(password) || password === username || password === 'postgres')
+  return PLACEHOLDER_PASSWORD.test(URL.parse(url)?.password ?? '')
 }
 
 function keyFaults ({ JWT_KEYS: inline, JWT_KEYS_FILE: file }: Env) {
   if (inline && file) return ['JWT_KEYS and JWT_KEYS_FILE are both set']
-  if (inline) return isKeySet(inline) ? [] : ['JWT_KEYS is not a JWKS of Ed25519 private keys']
+  if (inline) return isKeySet(inline) ? [] : ['JWT_KEYS is not a JWKS of Ed25519 private keys, one of which may sign']
   if (!file) return []
   try {
-    return isKeySet(readFileSync(file, 'utf8')) ? [] : ['JWT_KEYS_FILE holds no JWKS of Ed25519 private keys']
+    return isKeySet(readFileSync(file, 'utf8')) ? [] : ['JWT_KEYS_FILE holds no JWKS of Ed25519 private keys, one of which may sign']
   } catch {
     return ['JWT_KEYS_FILE cannot be read']
   }
@@ -62,15 +64,15 @@ function keyFaults ({ JWT_KEYS: inline, JWT_KEYS_FILE: file }: Env) {
 
 function isKeySet (json: string) {
   try {
-    const { keys } = JSON.parse(json)
-    return keys.length > 0 && keys.every(isKeyPair)
+    const { keys } = JSON.parse(json) as { keys: Jwk[] }
+    return keys.every(isKeyPair) && keys.some(({ nbf = 0 }) => nbf * 1000 <= Date.now())
   } catch {
     return false
   }
 }
 
 // The public half is derived again, since Node takes one that belongs to another key.
-function isKeyPair ({ kty, crv, d, x }: Record<string, string>) {
+function isKeyPair ({ kty, crv, d, x }: Jwk) {
   const privateKey = createPrivateKey({ key: { kty, crv, d, x }, format: 'jwk' })
   return crv === 'Ed25519' && createPublicKey(privateKey).export({ format: 'jwk' }).x === x
 }

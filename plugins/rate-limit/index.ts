@@ -62,7 +62,7 @@ export default fp(async (app) => {
 
   const timer = setInterval(() => store.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'rate-limit', dependencies: ['config', 'errors', 'http', 'validation'] })
+}, { name: 'rate-limit', dependencies: ['client', 'config', 'errors', 'security'] })
 
 function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
   const dimensions = dimensionsOf(app.config)
@@ -138,8 +138,8 @@ function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
 
 const slotsOf = ({ slots }: FastifyRequest) => slots ?? []
 
-// Who has no address, as on a socket that is gone, shares one bucket.
-const clientOf = ({ ip }: { ip: string | undefined }) => ip ? normalizeIP(ip) : 'unknown'
+// Those without an address share one bucket, in contrast to having none.
+const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unknown' : normalizeIP(address)
 
 const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500
 

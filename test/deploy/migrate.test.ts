@@ -53,11 +53,12 @@ test('help is an answer, a wrong usage is an error', async (t) => {
 
 test('a database that cannot be used is one sentence, without a stack or the password', async (t) => {
   const proxy = await startProxy(t, databaseUrl, 'refuse')
-  const { password } = new URL(databaseUrl)
+  const { password, pathname } = new URL(databaseUrl)
+  const changed = (change: Partial<URL>) => Object.assign(new URL(databaseUrl), change).href
   const table: [string, RegExp][] = [
     [proxy.url, /^The database cannot be reached: ECONNREFUSED\n$/],
-    [databaseUrl.replace(`:${password}@`, ':wrong@'), /^password authentication failed for user "\w+"\n$/],
-    [`${databaseUrl}_other`, /^database "\w+" does not exist\n$/]
+    [changed({ password: 'wrong' }), /^password authentication failed for user "\w+"\n$/],
+    [changed({ pathname: `${pathname}_other` }), /^database "\w+" does not exist\n$/]
   ]
   for (const command of ['up', 'status']) {
     for (const [DATABASE_URL, sentence] of table) {

@@ -149,8 +149,9 @@ test('a database that goes makes it unready and its return ready, while it stays
 test('a read-only standby is not ready', async (t) => {
   const app = await build(t)
   await sql('create function public.pg_is_in_recovery() returns boolean language sql as $$ select true $$')
-  await sql(`alter database ${databaseUrl.split('/').at(-1)} set search_path = public, pg_catalog`)
-  t.teardown(() => sql(`drop function public.pg_is_in_recovery(); alter database ${databaseUrl.split('/').at(-1)} reset search_path`))
+  const database = new URL(databaseUrl).pathname.slice(1)
+  await sql(`alter database ${database} set search_path = public, pg_catalog`)
+  t.teardown(() => sql(`drop function public.pg_is_in_recovery(); alter database ${database} reset search_path`))
   await sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'microts'")
 
   await eventually(async () => (await app.inject('/ready')).statusCode === 503)

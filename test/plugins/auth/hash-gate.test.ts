@@ -1,6 +1,8 @@
 import { setImmediate as settled } from 'node:timers/promises'
 import { test } from 'tap'
 import { createHashGate } from '../../../plugins/auth/hash-gate.ts'
+import { countHashes } from '../../count-hashes.ts'
+import { build, PASSWORD, post, signUp } from '../../helper.ts'
 
 /** A gate and hashes that end when they are told to. */
 function start (options: { concurrency: number, queueTimeoutMs: number }) {
@@ -117,4 +119,30 @@ test('the estimate follows what hashes take: after quick ones the queue may be l
   for (let i = 0; i < 100; i++) await gate.pass(async () => {})
   names(101).forEach(pass)
   t.equal(gate.queueLength, 100, 'where two could wait at first')
+})
+
+test('while the gate is full, whatever needs a hash is refused at once and not counted as a failure; the rest goes on', async (t) => {
+  const app = await build(t, { HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '0', RATE_LIMIT_LOGIN_MAX: '1', RATE_LIMIT_REGISTER_MAX: '2' })
+  const { email, headers, refreshToken } = await signUp(app)
+  const slow = Promise.withResolvers<void>()
+  const held = app.passwords.gate.pass(() => slow.promise)
+  const hashes = await countHashes(async () => {
+    for (let i = 0; i < 3; i++) {
+      const answers = [
+        await post(app, '/auth/login', { email, password: PASSWORD }), await post(app, '/auth/login', { email: 'nobody@example.com', password: PASSWORD }),
+        await post(app, '/auth/register', { email: 'new@example.com', password: PASSWORD }),
+        await app.inject({ method: 'DELETE', url: '/me', headers, payload: { password: PASSWORD } }),
+        await app.inject({ method: 'PUT', url: '/me/password', headers, payload: { currentPassword: PASSWORD, newPassword: `${PASSWORD} 2` } })
+      ]
+      for (const answer of answers) t.match(answer, { statusCode: 503, headers: { 'retry-after': /^[1-9]\d*$/ } })
+    }
+    t.equal((await app.inject({ url: '/me', headers })).statusCode, 200)
+    t.equal((await post(app, '/auth/refresh', { refreshToken })).statusCode, 200)
+  })
+  t.equal(hashes, 0)
+
+  slow.resolve()
+  await held
+  t.equal((await post(app, '/auth/register', { email: 'new@example.com', password: PASSWORD })).statusCode, 201)
+  t.equal((await post(app, '/auth/login', { email, password: PASSWORD })).statusCode, 200)
 })

@@ -55,7 +55,7 @@ test('a refusal after the connection broke is not taken for a sound connection',
   t.not(await pidOf(db), before)
 })
 
-test('a silent server is answered for with 503 within 3 s, and nothing is left of it afterwards', async (t) => {
+test('a silent server is answered for with 503 within 3 s, and 1 000 statements after its return all succeed', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
   const app = await build(t, { DATABASE_URL: proxy.url })
   const used = await pids(app)
@@ -67,7 +67,7 @@ test('a silent server is answered for with 503 within 3 s, and nothing is left o
   t.ok(tookMs <= 3000, `answered in ${tookMs} ms`)
   t.same([...new Set(answers.map(({ statusCode, headers }) => `${statusCode} ${headers['retry-after']}`))], ['503 1'])
   await proxy.set('pass')
-  await Promise.all(Array.from({ length: 1000 }, (_, i) => app.db.query('select $1::int', [i])))
+  await Promise.all(used.map(async () => { for (let i = 0; i < 100; i++) await app.db.query('select $1::int', [i]) }))
   t.same((await pids(app)).filter((pid) => used.includes(pid)), [], 'no connection of before')
 })
 

@@ -62,11 +62,16 @@ test('the login limit tells addresses apart in the same way', async (t) => {
   t.same([await logIn('2001:db8::1'), await logIn('2001:db8::2'), await logIn('2001:db8::3'), await logIn('2001:db8:0:1::1')], [401, 401, 429, 401])
 })
 
-test('what a trusted proxy calls a client may be no address: it is a bucket like another', async (t) => {
+test('a port beside the address opens no new bucket, and names that are no address share one', async (t) => {
   const app = await build(t, { ...LIMIT, TRUSTED_PROXIES: '10.0.0.0/8' })
-  for (const name of ['unknown', '_hidden', '{a}|1', '203.0.113.7:80']) {
-    t.same([await from(app, '10.0.0.1', name), await from(app, '10.0.0.1', name), await from(app, '10.0.0.1', name)], [200, 200, 429], name)
+  const through = async (...names: string[]) => {
+    const statuses = []
+    for (const name of names) statuses.push(await from(app, '10.0.0.1', name))
+    return statuses
   }
+  t.same(await through('203.0.113.7', '203.0.113.7:80', '203.0.113.7:81'), [200, 200, 429])
+  t.same(await through('2001:db8::1', '[2001:db8::2]', '[2001:db8::3]:443'), [200, 200, 429])
+  t.same(await through('unknown', '_hidden', '{address:203.0.113.8}|1', '', '203.0.113.8'), [200, 200, 429, 200, 200], 'but for nothing, which is the proxy itself')
 })
 
 test('who has no address shares one bucket, in contrast to having none', async (t) => {
