@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
-import { stateFolder } from '../plugins/config/development.ts'
+import { stateFolder } from '../plugins/config/state-folder.ts'
 import { migrate, migrationStatus } from '../plugins/migrations.ts'
 
 const HELP = `Usage: npm run migrate -- up | down | status     (in the image: node deploy/migrate.ts up | down | status)

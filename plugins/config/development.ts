@@ -1,15 +1,8 @@
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { join } from 'node:path'
 
 type Env = Record<string, string | undefined>
-
-/** Where a developer's database and keys stay from one start to the next; root's must be a folder that others may enter. */
-export function stateFolder (env: Env, isRoot = process.getuid?.() === 0): string {
-  if (isRoot) return '/var/lib/microts'
-  return join(env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'microts')
-}
 
 /** Secrets for development: made once, kept, and never used in production. */
 export function developmentSecrets (env: Env, stateFolder: string): Env {

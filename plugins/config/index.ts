@@ -3,8 +3,9 @@ import { availableParallelism } from 'node:os'
 import envSchema from 'env-schema'
 import fp from 'fastify-plugin'
 import { Type, type Static } from '@sinclair/typebox'
-import { developmentSecrets, stateFolder } from './development.ts'
+import { developmentSecrets } from './development.ts'
 import { faultsOf } from './faults.ts'
+import { stateFolder } from './state-folder.ts'
 import manifest from '../../package.json' with { type: 'json' }
 
 declare module 'fastify' {

@@ -1,5 +1,3 @@
-import { homedir } from 'node:os'
-import { isAbsolute, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { ignore, openCluster } from './embedded-cluster.ts'
@@ -14,15 +12,6 @@ const CANNOT_CONNECT_NOW = '57P03'
 // Advisory locks in the database postgres, where nobody else takes any.
 const IN_USE = 1
 const CREATING = 2
-
-/** The folder of this user for what stays from one start to the next; root's is one that others may enter. */
-export function stateFolder (env: NodeJS.ProcessEnv, uid = process.geteuid?.(), platform: string = process.platform) {
-  if (uid === 0) return '/var/lib/microts'
-  if (platform === 'win32') return join(env.LOCALAPPDATA ?? homedir(), 'microts')
-  if (platform === 'darwin') return join(homedir(), 'Library', 'Application Support', 'microts')
-  const state = env.XDG_STATE_HOME ?? ''
-  return join(isAbsolute(state) ? state : join(homedir(), '.local', 'state'), 'microts')
-}
 
 /** Starts the PostgreSQL of a folder or joins the one that runs. The last of its users to call `stop` stops it. */
 export async function startEmbedded (options: ClusterOptions) {

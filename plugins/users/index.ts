@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
-import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, Unauthorized } from '../errors.ts'
+import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, refusal, Unauthorized } from '../errors.ts'
 import { canonicalEmail, localPartOf } from './email.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Sql } from '../db/index.ts'
@@ -84,7 +84,9 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
     /** Refuses a new password before any hash is computed. */
     checkNewPassword ({ emailCanonical }: Account, { currentPassword, newPassword }: { currentPassword: string, newPassword: string }) {
       passwords.check(newPassword, { localPart: localPartOf(emailCanonical), pointer: '/newPassword' })
-      if (newPassword.normalize('NFKC') === currentPassword.normalize('NFKC')) throw new PasswordUnchanged()
+      if (newPassword.normalize('NFKC') !== currentPassword.normalize('NFKC')) return
+      const error = new PasswordUnchanged()
+      throw refusal(error, { errors: [{ pointer: '/newPassword', code: error.code, message: error.message }] })
     },
 
     /** Deletes the account and all that belongs to it. */

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { parseEnv } from 'node:util'
 import Fastify from 'fastify'
 import { test } from 'tap'
-import { stateFolder } from '../../plugins/config/development.ts'
 import plugin, { ConfigFault, EnvSchema, loadConfig, SECRETS } from '../../plugins/config/index.ts'
+import { stateFolder } from '../../plugins/config/state-folder.ts'
 
 type Env = Record<string, string | undefined>
 
@@ -172,9 +172,17 @@ test('where the secrets of development cannot be kept, the start says so', async
   const folder = t.testdir({ file: '', links: { secrets: t.fixture('symlink', '/dev/fd') } })
   for (const place of ['file', 'links']) t.match(onlyFaultOf({}, join(folder, place)), /^The secrets of development cannot be kept in the state folder \(E\w+\): set JWT_KEYS and REFRESH_TOKEN_SECRET$/)
   t.same(faultsOf(made, join(folder, 'file')), [])
-  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, true), '/var/lib/microts')
-  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, false), '/x/microts')
-  t.equal(stateFolder({ XDG_STATE_HOME: '' }, false), join(homedir(), '.local/state/microts'))
+})
+
+test('each user has a state folder', async (t) => {
+  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, 0), '/var/lib/microts')
+  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, 1000, 'linux'), '/x/microts')
+  t.equal(stateFolder({ XDG_STATE_HOME: 'relative' }, 1000, 'linux'), stateFolder({}, 1000, 'linux'))
+  t.equal(stateFolder({}, 1000, 'linux'), join(homedir(), '.local/state/microts'))
+  t.equal(stateFolder({}, 1000, 'darwin'), join(homedir(), 'Library/Application Support/microts'))
+  t.equal(stateFolder({ LOCALAPPDATA: '/x' }, 1000, 'win32'), '/x/microts')
+  t.equal(stateFolder({}, 1000, 'win32'), join(homedir(), 'microts'))
+  t.match(stateFolder({}), /microts$/)
 })
 
 test('.env.example lists every setting with its default', async (t) => {

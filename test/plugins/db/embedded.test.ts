@@ -2,12 +2,12 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync } from 'node:fs'
 import { chmod, cp, lstat, mkdir, mkdtemp, readdir, readFile, readlink, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
-import { homedir, tmpdir } from 'node:os'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { test, t as file } from 'tap'
 import { findPackage, giveTo, installBinaries, makeOnce, removeUnchanged, serverOwner } from '../../../plugins/db/embedded-binaries.ts'
-import { startEmbedded, stateFolder } from '../../../plugins/db/embedded.ts'
+import { startEmbedded } from '../../../plugins/db/embedded.ts'
 import type { Test } from 'tap'
 import type { ClusterOptions } from '../../../plugins/db/embedded-cluster.ts'
 
@@ -231,17 +231,6 @@ test('root hands the server to nobody', async (t) => {
   await writeFile(passwd, 'root:x:0:0:root:/root:/bin/sh\n')
   t.same(await serverOwner(0, passwd), { uid: 65534, gid: 65534 })
   t.equal(await serverOwner(1000), undefined)
-})
-
-test('each user has a state folder', async (t) => {
-  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, 0), '/var/lib/microts')
-  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, 1000, 'linux'), '/x/microts')
-  t.equal(stateFolder({ XDG_STATE_HOME: 'relative' }, 1000, 'linux'), stateFolder({}, 1000, 'linux'))
-  t.equal(stateFolder({}, 1000, 'linux'), join(homedir(), '.local/state/microts'))
-  t.equal(stateFolder({}, 1000, 'darwin'), join(homedir(), 'Library/Application Support/microts'))
-  t.equal(stateFolder({ LOCALAPPDATA: '/x' }, 1000, 'win32'), '/x/microts')
-  t.equal(stateFolder({}, 1000, 'win32'), join(homedir(), 'microts'))
-  t.match(stateFolder({}), /microts$/)
 })
 
 async function folder (t: Test) {

@@ -27,7 +27,8 @@ const PUBLIC: InjectOptions[] = [
   { url: '/me' }, { url: '/me', method: 'HEAD' }, { url: '/me', method: 'POST' }, { url: '/me/', headers: bearer('a.b.c') }, { url: '/me', headers: { authorization: 'Basic YTpi' } },
   { url: '/me/sessions', headers: bearer('a.b.c') }, { url: '/me/sessions/1', method: 'DELETE', headers: bearer('') }, { url: '/auth/logout', method: 'POST' },
   { url: '/auth/login', method: 'POST', payload: {} }, { url: '/auth/login', method: 'POST', payload: '{', headers: { 'content-type': 'application/json' } },
-  { url: '/auth/register', method: 'POST', payload: { email: 1 } }, { url: '/auth/register', method: 'POST', payload: 'x', headers: { 'content-type': 'text/plain' } }
+  { url: '/auth/register', method: 'POST', payload: { email: 1 } }, { url: '/auth/register', method: 'POST', payload: 'x', headers: { 'content-type': 'text/plain' } },
+  { url: '/auth/login', method: 'POST', payload: {}, headers: { 'content-encoding': 'gzip' } }, { url: '/me', method: 'PATCH', payload: {}, headers: { 'content-encoding': 'gzip' } }
 ]
 
 test('whatever is asked without a valid token is one of the 60 requests a minute of its address', async (t) => {
