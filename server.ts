@@ -14,8 +14,7 @@ process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENC
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
 
-let app: FastifyInstance | undefined
-let dropIdle = () => {}
+let running: { app: FastifyInstance, dropIdle: () => void } | undefined
 let database: ReturnType<typeof startDatabase> | undefined
 
 try {
@@ -29,20 +28,18 @@ try {
 async function start (settings: Config) {
   // Before anything is started, so that Ctrl-C finds all of it, however far it has come.
   closeWithGrace({ delay: settings.SHUTDOWN_TIMEOUT }, async ({ signal, err }) => {
-    if (err) app?.log.fatal({ err }, 'stopping because of an error nobody caught')
-    else app?.log.info({ signal }, 'stopping')
+    if (err) running?.app.log.fatal({ err }, 'stopping because of an error nobody caught')
+    else running?.app.log.info({ signal }, 'stopping')
     await stop()
   })
 
   if (!settings.DATABASE_URL) database = startDatabase()
   const config = Object.freeze({ ...settings, DATABASE_URL: settings.DATABASE_URL ?? (await database)?.url })
   const isProduction = config.NODE_ENV === 'production'
-  app = await build(config, { isTerminal: process.stdout.isTTY && !isProduction })
-  dropIdle = watchSockets(app.server)
+  const app = await build(config, { isTerminal: process.stdout.isTTY && !isProduction })
+  running = { app, dropIdle: watchSockets(app.server) }
   const address = await listen(app, config)
-  if (isProduction) return
-  await app.health.risen
-  greet(address)
+  if (!isProduction) await app.health.risen.then(() => greet(address))
 }
 
 async function startDatabase () {
@@ -51,7 +48,7 @@ async function startDatabase () {
 }
 
 async function stop () {
-  if (app) await drain(app)
+  if (running) await drain(running)
   await (await database)?.stop()
 }
 
@@ -61,9 +58,9 @@ function sentenceOf (error: Error) {
 }
 
 /** Unready at once, still serving while load balancers notice, then closed when all is answered, or nothing more can be. */
-async function drain (app: FastifyInstance) {
+async function drain ({ app, dropIdle }: NonNullable<typeof running>) {
   app.health.drain()
-  await delay(app.config.SHUTDOWN_DELAY)
+  if (app.server.listening) await delay(app.config.SHUTDOWN_DELAY)
   setInterval(dropIdle, SWEEP_MS)
   setTimeout(() => app.server.closeAllConnections(), app.config.REQUEST_TIMEOUT)
   await app.close()

@@ -26,7 +26,7 @@ export default fp(async (app) => {
       ],
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } }
     },
-    refResolver: { buildLocalReference: ({ $id }, _, __, i) => typeof $id === 'string' ? $id : `def-${i}` },
+    refResolver: { buildLocalReference: ({ $id }) => String($id) },
     transform: ({ schema, url, route }) => ({ url, schema: { ...schema, security: route.config?.isGuarded ? [{ bearer: [] }] : [] } })
   })
 

@@ -57,8 +57,8 @@ export function loggerOptions (config: Config, isTerminal: boolean) {
       ...(isTerminal ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname' } } } : {})
     },
     genReqId: requestIdOf,
-    childLoggerFactory (log: FastifyBaseLogger, bindings: { requestId?: string }, options: object, raw: IncomingMessage) {
-      return log.child({ ...bindings, correlationId: correlationIdOf(raw, bindings.requestId ?? '') }, options)
+    childLoggerFactory (log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
+      return log.child({ ...bindings, correlationId: correlationIdOf(raw, String(bindings.requestId)) }, options)
     }
   }
 }

@@ -36,6 +36,16 @@ export async function listening (server: ReturnType<typeof start>) {
   return address()!
 }
 
+/** Root's state folder is the machine's: with this it is one of ours, in XDG_STATE_HOME. */
+export const WITH_OWN_STATE = preload(`
+  const { geteuid } = process;
+  process.geteuid = () => new Error().stack.includes(' at stateFolder ') ? 1000 : geteuid();`)
+
+/** Has Node run this first: what a test changes of the world around a process of ours. */
+export function preload (script: string) {
+  return ['--import', `data:text/javascript,${encodeURIComponent(script)}`]
+}
+
 async function stop (child: ChildProcess) {
   if (child.exitCode !== null || child.signalCode !== null) return
   const patience = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS)

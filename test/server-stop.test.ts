@@ -5,7 +5,7 @@ import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { eventually } from './eventually.ts'
 import { databaseUrl, PASSWORD, settings } from './helper.ts'
-import { listening, start } from './processes.ts'
+import { listening, preload, start } from './processes.ts'
 import { startProxy } from './proxy.ts'
 import type { Test } from 'tap'
 
@@ -15,8 +15,9 @@ const LOGINS = 60
 const ACCOUNT = { email: 'stop@example.com', password: PASSWORD }
 const env = { ...settings, LOG_LEVEL: 'info', PORT: '0' }
 // How a test makes a mistake in a process that has none: by signals that nobody else uses.
-const MISTAKES = "process.on('SIGWINCH', () => { throw new Error('nobody caught this') }); process.on('SIGURG', () => { Promise.reject(new Error('nobody caught this')) })"
-const FAILING = ['--import', `data:text/javascript,${MISTAKES}`]
+const FAILING = preload(`
+  process.on('SIGWINCH', () => { throw new Error('nobody caught this') });
+  process.on('SIGURG', () => { Promise.reject(new Error('nobody caught this')) });`)
 
 test('SIGTERM in a storm of logins: all are answered, new ones for a while too, and the end comes soon after', async (t) => {
   const delayMs = 600

@@ -1,5 +1,4 @@
-import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { eventually } from './eventually.ts'
@@ -9,9 +8,6 @@ import { startProxy } from './proxy.ts'
 
 const SERVER = 'server.ts'
 const env = { ...settings, LOG_LEVEL: 'info', PORT: '0' }
-// Root's state folder is the machine's: here it is one of ours. The terminal is one as far as Node can tell.
-const aDeveloper = ['--import', 'data:text/javascript,process.getuid=()=>1000;process.stdout.isTTY=true']
-
 test('it listens before its database is there, and is ready soon after it came', async (t) => {
   const proxy = await startProxy(t, databaseUrl, 'refuse')
   const server = start(t, SERVER, [], { ...env, DATABASE_URL: proxy.url })
@@ -91,35 +87,6 @@ test('hashes have threads of their own, and one is left for all else', async (t)
   const names = await Promise.all((await readdir(tasks)).map((task) => readFile(join(tasks, task, 'comm'), 'utf8')))
 
   t.equal(names.filter((name) => name === 'libuv-worker\n').length, 6)
-})
-
-test('without DATABASE_URL it brings its database, and takes it along when it ends', async (t) => {
-  const state = await mkdtemp(join(tmpdir(), 'server-'))
-  await chmod(state, 0o711)
-  t.teardown(() => rm(state, { recursive: true }))
-  const alone = { XDG_STATE_HOME: state, PORT: '0' }
-  const server = start(t, SERVER, [], alone, aDeveloper)
-  await eventually(() => server.stdout.includes('  try '), 30_000)
-  t.match(server.stdout, /creating a PostgreSQL database in .* …\n/)
-  t.match(server.stdout, /INFO.*: listening on http/, 'for eyes, in a terminal')
-  const url = await listening(server)
-  t.equal((await register(url)).status, 201)
-  server.child.kill('SIGINT')
-  t.match(await server.ended, { code: 0, signal: null })
-  t.notMatch(await readdir(join(state, 'microts/data')), ['postmaster.pid'])
-
-  const other = await listening(start(t, SERVER, [], env))
-  const { code, stderr } = await run(t, SERVER, [], { ...alone, PORT: new URL(other).port }, aDeveloper)
-  t.equal(code, 1)
-  t.match(stderr, 'EADDRINUSE')
-  t.notMatch(await readdir(join(state, 'microts/data')), ['postmaster.pid'], 'nor does a start that failed leave it behind')
-
-  const again = start(t, SERVER, [], alone, aDeveloper)
-  const login = await fetch(`${await listening(again)}/auth/login`, json({ email: 'server@example.com', password: PASSWORD }))
-  t.ok([200, 503].includes(login.status))
-  await eventually(async () => (await fetch(`${await listening(again)}/auth/login`, json({ email: 'server@example.com', password: PASSWORD }))).ok)
-  again.child.kill('SIGTERM')
-  t.match(await again.ended, { code: 0, signal: null })
 })
 
 const json = (body: object) => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })

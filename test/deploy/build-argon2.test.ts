@@ -1,7 +1,7 @@
 import { createRequire } from 'node:module'
 import { dirname } from 'node:path'
 import { test } from 'tap'
-import { run } from '../processes.ts'
+import { preload, run } from '../processes.ts'
 
 const BUILD = 'deploy/build-argon2.ts'
 const { resolve } = createRequire(import.meta.url)
@@ -44,7 +44,7 @@ test('a build that fails is told of', async (t) => {
 
 /** Node with a compiler that says what it was told to do, and then answers this. */
 function withCompiler (answer: object, arch: string = process.arch, execPath = process.execPath) {
-  const script = `
+  return preload(`
     import childProcess from 'node:child_process';
     import { syncBuiltinESMExports } from 'node:module';
     Object.defineProperty(process, 'arch', { value: '${arch}' });
@@ -53,6 +53,5 @@ function withCompiler (answer: object, arch: string = process.arch, execPath = p
       console.log(JSON.stringify({ args, flags: [env.CFLAGS, env.CXXFLAGS], nodedir: env.npm_config_nodedir }));
       return ${JSON.stringify(answer)};
     };
-    syncBuiltinESMExports();`
-  return ['--import', `data:text/javascript,${encodeURIComponent(script)}`]
+    syncBuiltinESMExports();`)
 }

@@ -5,7 +5,7 @@ import pg from 'pg'
 import { test } from 'tap'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, sql } from '../helper.ts'
-import { run, start } from '../processes.ts'
+import { run, start, WITH_OWN_STATE } from '../processes.ts'
 import { startProxy } from '../proxy.ts'
 
 const files = await readdir(join(import.meta.dirname, '../../migrations'))
@@ -103,9 +103,7 @@ test('production has no database of its own', async (t) => {
 test('without DATABASE_URL the embedded database is started and stopped', async (t) => {
   const state = await folder()
   t.teardown(() => rm(state, { recursive: true }))
-  // Root's state folder is the machine's: here it is one of ours.
-  const notRoot = ['--import', 'data:text/javascript,process.getuid=()=>1000']
-  t.match(await run(t, MIGRATE, ['status'], { XDG_STATE_HOME: state }, notRoot), { code: 0, stderr: '', stdout: new RegExp(`^pending  ${names[0]}`) })
+  t.match(await run(t, MIGRATE, ['status'], { XDG_STATE_HOME: state }, WITH_OWN_STATE), { code: 0, stderr: '', stdout: new RegExp(`^pending  ${names[0]}`) })
   t.notMatch(await readdir(join(state, 'microts/data')), ['postmaster.pid'])
 })
 

@@ -24,8 +24,7 @@ const production: Env = {
 
 function faultsOf (env: Env, folder?: string): string[] {
   try {
-    loadConfig(env, folder)
-    return []
+    return loadConfig(env, folder) && []
   } catch (error) {
     if (error instanceof ConfigFault) return error.faults
     throw error
@@ -65,8 +64,7 @@ test('every fault is named at once, and no value', async (t) => {
 
   const free = ['NODE_ENV', 'HOST', 'JWT_ISSUER', 'JWT_AUDIENCE', 'REDIS_CLUSTER_NODES', 'OTEL_SERVICE_NAME']
   for (const name of Object.keys(env).filter((name) => !free.includes(name))) t.match(error.message, new RegExp(`- .*\\b${name}\\b`), name)
-  t.notMatch(error.message, /canary/)
-  t.equal(error.name, 'ConfigFault')
+  t.notMatch(error, { message: /canary/ })
   t.ok(error.faults.every((fault) => error.message.includes(`\n  - ${fault}`)))
   t.same(faultsOf({ ...made, NODE_ENV: 'canary' }), ['NODE_ENV must be equal to one of the allowed values'])
 })
@@ -95,8 +93,7 @@ test('production takes no weak secret', async (t) => {
   for (const [name, value, fault] of table) {
     t.match(onlyFaultOf({ ...production, [name]: value }), new RegExp(`^${name} ${fault.source}`))
   }
-  t.same(faultsOf({ ...production, DATABASE_URL: 'postgres://app@db/app' }), [], 'a certificate instead of a password')
-  t.same(faultsOf({ ...production, DATABASE_URL: 'postgres://a b:1:2/app' }), [])
+  for (const DATABASE_URL of ['postgres://app@db/app', 'postgres://a b:1:2/app']) t.same(faultsOf({ ...production, DATABASE_URL }), [], 'without a password')
 })
 
 test('keys are Ed25519 pairs, or the start ends', async (t) => {
@@ -175,13 +172,11 @@ test('where the secrets of development cannot be kept, the start says so', async
 })
 
 test('each user has a state folder', async (t) => {
+  const [xdg, local] = ['/x/microts', join(homedir(), '.local/state/microts')]
   t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, 0), '/var/lib/microts')
-  t.equal(stateFolder({ XDG_STATE_HOME: '/x' }, 1000, 'linux'), '/x/microts')
-  t.equal(stateFolder({ XDG_STATE_HOME: 'relative' }, 1000, 'linux'), stateFolder({}, 1000, 'linux'))
-  t.equal(stateFolder({}, 1000, 'linux'), join(homedir(), '.local/state/microts'))
+  t.same([{ XDG_STATE_HOME: '/x' }, { XDG_STATE_HOME: 'relative' }, {}].map((env) => stateFolder(env, 1000, 'linux')), [xdg, local, local])
   t.equal(stateFolder({}, 1000, 'darwin'), join(homedir(), 'Library/Application Support/microts'))
-  t.equal(stateFolder({ LOCALAPPDATA: '/x' }, 1000, 'win32'), '/x/microts')
-  t.equal(stateFolder({}, 1000, 'win32'), join(homedir(), 'microts'))
+  t.same([{ LOCALAPPDATA: '/x' }, {}].map((env) => stateFolder(env, 1000, 'win32')), [xdg, join(homedir(), 'microts')])
   t.match(stateFolder({}), /microts$/)
 })
 

@@ -22,6 +22,17 @@ test('a check is up with its first success', async (t) => {
   t.same(changes, [['database', true, undefined]])
 })
 
+test('a check that has never been up is told of once, after ten failures', async (t) => {
+  const { health, answer, changes } = watched()
+  await answer(...Array(9).fill(false))
+  t.same(changes, [])
+  await answer(...Array(9).fill(false))
+  t.match(changes, [['database', false, { message: 'away' }]])
+  t.equal(changes.length, 1)
+  await answer(true)
+  t.ok(health.isReady(), 'and is up with its first success all the same')
+})
+
 test('it falls with the third failure in a row and is back with the second success', async (t) => {
   const { health, answer, changes } = watched()
   await answer(true, false, false)

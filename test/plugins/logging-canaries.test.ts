@@ -35,7 +35,7 @@ async function callEverything (app: FastifyInstance, bodies: object[], openSessi
       for (const { payload, headers } of allowed.includes(method) ? payloads : []) await call(method, { payload, headers: { ...headers, authorization } })
       for (const text of [authorization, `Bearer ${refreshToken}`, query]) {
         const strange = { authorization: text, cookie: query, 'if-match': query, 'if-none-match': query, 'x-request-id': `${query} `, 'user-agent': query, origin: query }
-        await call(method, { query: { all: query }, payload: { displayName: query }, headers: strange })
+        for (const params of [undefined, { all: query }]) await call(method, { query: params, payload: { displayName: query }, headers: strange })
       }
     }
   }

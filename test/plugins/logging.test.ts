@@ -17,7 +17,7 @@ test('a request is one line, with the template of its route', async (t) => {
   const { headers, user } = await signUp(app)
   const table: [request: InjectOptions, line: object][] = [
     [{ url: '/health' }, { level: 30, method: 'GET', route: '/health', statusCode: 200 }],
-    [{ method: 'HEAD', url: '/health?a=b' }, { level: 30, method: 'HEAD', route: '/health', statusCode: 200 }],
+    [{ method: 'HEAD', url: '/health' }, { level: 30, method: 'HEAD', route: '/health', statusCode: 200 }],
     [{ url: '/me', headers }, { level: 30, route: '/me', statusCode: 200, userId: user.id }],
     [{ method: 'DELETE', url: '/me/sessions/x', headers }, { level: 30, route: '/me/sessions/:id', statusCode: 400, userId: user.id }],
     [{ url: '/me' }, { level: 30, route: '/me', statusCode: 401 }],
@@ -127,6 +127,7 @@ test('an error is logged without what it quotes', async (t) => {
     [Object.assign(new Error('canary'), { severity: 'ERROR', code: '23505', detail: 'canary', where: 'canary', table: 'users', constraint: 'users_pkey', routine: 'r' }), { message: 'refused by PostgreSQL', code: '23505', table: 'users', constraint: 'users_pkey', routine: 'r', stack: '' }],
     [Object.assign(new Error('canary', { cause }), { severity: 'FATAL', code: '28P01' }), { code: '28P01', cause: { message: 'inner' } }],
     [new SyntaxError('Unexpected token, "canary" is not JSON'), { type: 'SyntaxError', message: 'a text could not be parsed', stack: '' }],
+    [Object.assign(new Error('outer'), { stack: undefined }), { message: 'outer', stack: '' }],
     ['canary', { type: 'string', message: 'not an error' }],
     [null, { type: 'object' }],
     [undefined, { type: 'undefined' }],

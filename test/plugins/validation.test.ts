@@ -158,6 +158,9 @@ test('what comes with the URL is as strict', async (t) => {
     const { errors: [fault] } = isProblem(t, await app.inject({ method: 'DELETE', url: `/me/sessions?${query}`, headers }), 400, 'VALIDATION_ERROR', query)
     t.match(fault, { pointer: /^\/querystring\//, code: /type|additionalProperties/ })
   }
+  for (const url of ['/health', '/ready', '/status', '/api', '/.well-known/jwks.json', '/me', '/me/sessions']) {
+    isProblem(t, await app.inject({ url: `${url}?all=true`, headers }), 400, 'VALIDATION_ERROR', `${url} takes no query`)
+  }
   for (const id of ['1', 'x'.repeat(36), '%00', 'urn:uuid:01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11', '%7B01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11%7D', '01936f5e7c1d7f3a9b1e2f4c8a6d0e11', "'or''='"]) {
     const { errors } = isProblem(t, await app.inject({ method: 'DELETE', url: `/me/sessions/${id}`, headers }), 400, 'VALIDATION_ERROR', id)
     t.match(errors, [{ pointer: '/params/id' }])
