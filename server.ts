@@ -28,7 +28,7 @@ try {
 async function start (settings: Config) {
   // Before anything is started, so that Ctrl-C finds all of it, however far it has come.
   closeWithGrace({ delay: settings.SHUTDOWN_TIMEOUT }, async ({ signal, err }) => {
-    if (err) running?.app.log.fatal({ err }, 'stopping because of an error nobody caught')
+    if (err) report(err)
     else running?.app.log.info({ signal }, 'stopping')
     await stop()
   })
@@ -50,6 +50,11 @@ async function startDatabase () {
 async function stop () {
   if (running) await drain(running)
   await (await database)?.stop()
+}
+
+function report (err: Error) {
+  if (running) running.app.log.fatal({ err }, 'stopping because of an error nobody caught')
+  else process.stderr.write(`${err.stack}\n`)
 }
 
 /** A stack is for what nobody foresaw. */

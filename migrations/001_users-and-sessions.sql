@@ -1,5 +1,6 @@
 -- Up Migration
 set local lock_timeout = '2s';
+set local statement_timeout = '60s';
 
 create table users (
   id uuid primary key,
@@ -40,6 +41,7 @@ create index revocations_xid_idx on revocations (xid);
 
 -- Down Migration
 set local lock_timeout = '2s';
+set local statement_timeout = '60s';
 
 drop table revocations;
 drop table sessions;

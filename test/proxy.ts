@@ -35,10 +35,7 @@ export async function startProxy (t: Test, target: string, first: Mode = 'pass')
     set,
 
     /** How many connections have been accepted so far. */
-    get connections () { return connections },
-
-    /** How many connections are open now. */
-    get open () { return sockets.size / 2 }
+    get connections () { return connections }
   }
 
   async function set (next: Mode, ms = 0) {

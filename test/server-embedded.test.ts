@@ -42,15 +42,21 @@ test('a start that fails leaves no database behind', async (t) => {
   await isStopped(t, state)
 })
 
-test('Ctrl-C while the database is starting leaves none behind', async (t) => {
-  const state = await folder(t)
-  const server = start(t, SERVER, [], { XDG_STATE_HOME: state, PORT: '0' }, WITH_OWN_STATE)
-  await once(server.child.stdout, 'data')
-  t.match(server.stdout, /^creating a PostgreSQL database/)
-  server.child.kill('SIGINT')
-  t.match(await server.ended, { code: 0, signal: null })
-  await isStopped(t, state)
-})
+for (const [what, signal, outcome] of [
+  ['Ctrl-C', 'SIGINT', { code: 0, signal: null, stderr: '' }],
+  ['an exception that nobody caught', 'SIGWINCH', { code: 1, signal: null, stderr: /^Error: nobody caught this\n {4}at / }]
+] as const) {
+  test(`${what} while the database is starting leaves none behind`, async (t) => {
+    const state = await folder(t)
+    const failing = preload("process.on('SIGWINCH', () => { throw new Error('nobody caught this') })")
+    const server = start(t, SERVER, [], { XDG_STATE_HOME: state, PORT: '0' }, [...WITH_OWN_STATE, ...failing])
+    await once(server.child.stdout, 'data')
+    t.match(server.stdout, /^creating a PostgreSQL database/)
+    server.child.kill(signal)
+    t.match(await server.ended, outcome)
+    await isStopped(t, state)
+  })
+}
 
 test('a database that cannot be started is one sentence', async (t) => {
   const state = join(await folder(t), 'a file')

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import postgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
-import { isBroken, isPassing, isTrouble } from './trouble.ts'
+import { hasQueuedInVain, isBroken, isPassing, isTrouble } from './trouble.ts'
 import { InternalServerError, unavailable } from '../errors.ts'
 import type { Pool, PoolClient, QueryResultRow } from 'pg'
 import type { Config } from '../config/index.ts'
@@ -52,7 +52,7 @@ export function createDb (pool: Pick<Pool, 'connect'>): Db {
 
   async function withClient<Result> (use: (client: PoolClient) => Promise<Result>) {
     const client = await pool.connect().catch((error) => {
-      awaySince ??= performance.now()
+      if (!hasQueuedInVain(error)) awaySince ??= performance.now()
       throw unavailable(error)
     })
     try {

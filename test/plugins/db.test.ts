@@ -17,6 +17,16 @@ test('a statement is prepared once per connection', async (t) => {
   t.same(await db.query('select (generic_plans + custom_plans)::int as uses from pg_prepared_statements where statement = $1', [text]), [{ uses: 3 }])
 })
 
+test('who waits in vain for a connection that others hold is told so, and no outage is noted', async (t) => {
+  const { db } = await build(t, { ...ONE, DB_CONNECT_TIMEOUT: '100' })
+  const { promise: released, resolve: release } = Promise.withResolvers<void>()
+  const holder = db.tx(() => released)
+  await t.rejects(db.query('select 1'), UNAVAILABLE)
+  release()
+  await holder
+  t.equal(db.lastOutage(), undefined)
+})
+
 test('a refusal inside a transaction takes back what it did and keeps the connection', async (t) => {
   const { db } = await build(t, ONE)
   const before = await pidOf(db)
