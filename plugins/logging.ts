@@ -54,7 +54,7 @@ export function loggerOptions (config: Config, isTerminal: boolean) {
       level: config.LOG_LEVEL,
       redact: REDACTED.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]),
       serializers: { err: serializeError },
-      ...(isTerminal ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname' } } } : {})
+      ...(isTerminal ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname', singleLine: true } } } : {})
     },
     genReqId: requestIdOf,
     childLoggerFactory (log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
