@@ -38,7 +38,9 @@ async function start (settings: Config) {
   const isProduction = config.NODE_ENV === 'production'
   const app = await build(config, { isTerminal: process.stdout.isTTY && !isProduction })
   running = { app, dropIdle: watchSockets(app.server) }
+  await app.ready()
   const address = await listen(app, config)
+  app.log.info(`listening on ${address}`)
   if (!isProduction) await app.health.risen.then(() => greet(address))
 }
 
@@ -84,13 +86,20 @@ function watchSockets (server: Server) {
 /** A second start beside the first takes the next port, unless it was told which one to take. */
 async function listen (app: FastifyInstance, config: Config, port = config.PORT): Promise<string> {
   try {
-    return await app.listen({ host: config.HOST, port, listenTextResolver: (address) => `listening on ${address}` })
+    return await listenQuietly(app, { host: config.HOST, port })
   } catch (error) {
     const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
     const isToldWhich = process.env.PORT || config.NODE_ENV === 'production'
     if (!isTaken || isToldWhich || port === config.PORT + PORTS_TO_TRY) throw error
   }
   return listen(app, config, port + 1)
+}
+
+/** Fastify itself would tell each interface in a line of its own. */
+async function listenQuietly (app: FastifyInstance, where: { host: string, port: number }) {
+  const { level } = app.log
+  app.log.level = 'silent'
+  return app.listen(where).finally(() => { app.log.level = level })
 }
 
 function greet (address: string) {
