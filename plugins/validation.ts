@@ -42,7 +42,7 @@ export default fp(async (app) => {
 }, { name: 'validation', dependencies: ['http'] })
 
 function createAjv (coerceTypes: boolean) {
-  const ajv = new Ajv({ coerceTypes, allErrors: true, useDefaults: true, allowUnionTypes: true, keywords: ['example'] })
+  const ajv = new Ajv({ coerceTypes, allErrors: true, useDefaults: true, allowUnionTypes: true })
   formats.default(ajv)
   // PostgreSQL stores no NUL, and UTF-8 maps every lone surrogate to U+FFFD, so that different passwords would become one.
   ajv.addKeyword({

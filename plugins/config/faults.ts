@@ -1,6 +1,7 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { EnvSchema, type Config } from './schema.ts'
 
 type Env = Record<string, string | undefined>
 
@@ -99,13 +100,11 @@ function isNetwork (text: string) {
 }
 
 function contradictions (env: Env) {
-  const [delay, request, stop] = [
-    Number(env.SHUTDOWN_DELAY ?? 5000), Number(env.REQUEST_TIMEOUT ?? 12_000), Number(env.SHUTDOWN_TIMEOUT ?? 20_000)
-  ]
+  const valueOf = (name: keyof Config) => Number(env[name] ?? EnvSchema.properties[name].default)
   const faults = []
-  if (delay + request >= stop) faults.push('SHUTDOWN_DELAY + REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT')
-  if (Number(env.REFRESH_IDLE_TTL ?? 604_800) > Number(env.REFRESH_ABSOLUTE_TTL ?? 2_592_000)) faults.push('REFRESH_IDLE_TTL must not exceed REFRESH_ABSOLUTE_TTL')
-  if (Number(env.ARGON2_MEMORY ?? 19_456) < 8 * Number(env.ARGON2_PARALLELISM ?? 1)) faults.push('ARGON2_MEMORY must be 8 x ARGON2_PARALLELISM or more')
+  if (valueOf('SHUTDOWN_DELAY') + valueOf('REQUEST_TIMEOUT') >= valueOf('SHUTDOWN_TIMEOUT')) faults.push('SHUTDOWN_DELAY + REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT')
+  if (valueOf('REFRESH_IDLE_TTL') > valueOf('REFRESH_ABSOLUTE_TTL')) faults.push('REFRESH_IDLE_TTL must not exceed REFRESH_ABSOLUTE_TTL')
+  if (valueOf('ARGON2_MEMORY') < 8 * valueOf('ARGON2_PARALLELISM')) faults.push('ARGON2_MEMORY must be 8 x ARGON2_PARALLELISM or more')
   if (env.REDIS_URL && env.REDIS_CLUSTER_NODES) faults.push('REDIS_URL and REDIS_CLUSTER_NODES are both set')
   return faults
 }

@@ -67,7 +67,7 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
     /** Ends one session of this user, which may have ended before. */
     close: (id: string, userId: string) => end(id, userId, 'logout'),
 
-    /** Ends all sessions of this user but one; with `tx` the caller announces the ids after its commit. */
+    /** Ends all sessions of this user, or all but one. */
     async revokeAll (userId: string, { except, reason }: { except?: string, reason: string }) {
       revocations.announce(await db.tx((tx) => revokeUnderLock(tx, userId, reason, except)))
     },

@@ -49,7 +49,9 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
     /** Equal time and equal error, whether the account is unknown, disabled or has another password. */
     async authenticate (email: string, password: string): Promise<Verified> {
       const [account] = await db.query<Account>(`select ${ACCOUNT} from users where email_canonical = $1`, [canonicalEmail(email)])
-      return verified(account, password)
+      const user = await verified(account, password)
+      if (account && passwords.isOutdated(account.passwordHash)) await rehash(account, password)
+      return user
     },
 
     /** The account behind a session, with what its password is verified by. */
@@ -130,7 +132,6 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
   async function verified (account: Account | undefined, password: string): Promise<Verified> {
     const isRight = await passwords.verify(account?.passwordHash, password)
     if (!account || !isRight || account.isDisabled) throw new InvalidCredentials()
-    if (passwords.isOutdated(account.passwordHash)) await rehash(account, password)
     return { id: account.id, epoch: account.epoch }
   }
 
