@@ -18,7 +18,7 @@ const plugins = (files, regex) => ({
 })
 
 export default [
-  { ignores: ['.tap/**'] },
+  { ignores: ['.tap/**', 'client/**'] },
   ...neostandard({ ts: true }),
   only(['schemas/**'], ['../*', 'fastify*', '@fastify/*', 'pg', 'ioredis'], 'Schemas are TypeBox and import nothing of ours.'),
   only(['routes/**'], ['**/plugins/**', '**/routes/**', 'pg', 'ioredis'], 'Routes know schemas; everything else is a decorator.'),

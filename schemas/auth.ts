@@ -11,25 +11,25 @@ export const RegisterSchema = Type.Object({
   email: EmailSchema,
   password: NewPasswordSchema,
   displayName: Type.Optional(DisplayNameSchema)
-}, { additionalProperties: false, examples: [{ email: 'ada@example.com', password: 'correct horse battery staple', displayName: 'Ada Lovelace' }] })
+}, { title: 'Registration', additionalProperties: false, examples: [{ email: 'ada@example.com', password: 'correct horse battery staple', displayName: 'Ada Lovelace' }] })
 
 export const LoginSchema = Type.Object({
   email: EmailSchema,
   password: PasswordSchema
-}, { additionalProperties: false, examples: [{ email: 'ada@example.com', password: 'correct horse battery staple' }] })
+}, { title: 'Credentials', additionalProperties: false, examples: [{ email: 'ada@example.com', password: 'correct horse battery staple' }] })
 
 export const RefreshSchema = Type.Object({
   refreshToken: Text({ maxLength: 1000, description: 'The refresh token of the last answer' })
-}, { additionalProperties: false, examples: [{ refreshToken: 'rt1.AZNvXnwdfzqbHi9MimgOEQAAAAA…' }] })
+}, { title: 'Refreshing', additionalProperties: false, examples: [{ refreshToken: 'rt1.AZNvXnwdfzqbHi9MimgOEQAAAAA…' }] })
 
 export const PasswordChangeSchema = Type.Object({
   currentPassword: PasswordSchema,
   newPassword: NewPasswordSchema
-}, { additionalProperties: false, examples: [{ currentPassword: 'correct horse battery staple', newPassword: 'staple battery horse correct' }] })
+}, { title: 'PasswordChange', additionalProperties: false, examples: [{ currentPassword: 'correct horse battery staple', newPassword: 'staple battery horse correct' }] })
 
 export const PasswordProofSchema = Type.Object({
   password: PasswordSchema
-}, { additionalProperties: false, examples: [{ password: 'correct horse battery staple' }] })
+}, { title: 'PasswordProof', additionalProperties: false, examples: [{ password: 'correct horse battery staple' }] })
 
 const pair = {
   accessToken: Type.String({ description: 'JWT for Authorization: Bearer', examples: ['eyJhbGciOiJFZERTQSIsInR5cCI6ImF0K2p3dCIsImtpZCI6Ii4uLiJ9.…'] }),
@@ -38,5 +38,5 @@ const pair = {
   expiresIn: Type.Integer({ description: 'Life of the access token, s', examples: [900] }),
   refreshExpiresIn: Type.Integer({ description: 'Life of the refresh token unless it is used, s', examples: [604_800] })
 }
-export const TokenPairSchema = Type.Object(pair, { description: 'A pair of tokens', additionalProperties: false })
-export const RegisteredSchema = Type.Object({ user: UserSchema, ...pair }, { description: 'The user and a pair of tokens', additionalProperties: false })
+export const TokenPairSchema = Type.Object(pair, { title: 'TokenPair', description: 'A pair of tokens', additionalProperties: false })
+export const RegisteredSchema = Type.Object({ user: UserSchema, ...pair }, { title: 'Registered', description: 'The user and a pair of tokens', additionalProperties: false })

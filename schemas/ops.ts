@@ -5,20 +5,20 @@ export const HealthSchema = Type.Object({
   status: Type.Literal('ok'),
   timestamp: TimeSchema,
   environment: Type.String({ examples: ['production'] })
-}, { description: 'The process answers', additionalProperties: false })
+}, { title: 'Health', description: 'The process answers', additionalProperties: false })
 
-const CheckSchema = Type.Object({ status: Enum(['up', 'down', 'degraded', 'disabled']) }, { additionalProperties: false })
+const CheckSchema = Type.Object({ status: Enum(['up', 'down', 'degraded', 'disabled']) }, { title: 'Check', additionalProperties: false })
 
 export const ReadySchema = Type.Object({
   ready: Type.Boolean(),
   timestamp: TimeSchema,
   checks: Type.Object({ database: CheckSchema, redis: CheckSchema, migrations: CheckSchema }, { additionalProperties: false })
-}, { description: 'Whether traffic should come here', additionalProperties: false })
+}, { title: 'Readiness', description: 'Whether traffic should come here', additionalProperties: false })
 
 const DependencySchema = Type.Object({
   status: Enum(['up', 'down', 'degraded', 'disabled']),
   breaker: Enum(['closed', 'open', 'half-open', 'disabled'], { description: 'State of its circuit breaker' })
-}, { additionalProperties: false })
+}, { title: 'Dependency', additionalProperties: false })
 
 export const StatusSchema = Type.Object({
   service: Type.String({ examples: ['microts'] }),
@@ -36,13 +36,13 @@ export const StatusSchema = Type.Object({
   }, { additionalProperties: false }),
   alerts: Type.Object({ total: Type.Integer(), firing: Type.Integer(), resolved: Type.Integer() }, { additionalProperties: false }),
   links: Type.Record(Type.String(), Type.String())
-}, { description: 'The service and what it depends on', additionalProperties: false })
+}, { title: 'Status', description: 'The service and what it depends on', additionalProperties: false })
 
 export const ApiSchema = Type.Object({
   name: Type.String({ examples: ['microts'] }),
   version: Type.String({ examples: ['0.1.0'] }),
   links: Type.Record(Type.String(), Type.String())
-}, { description: 'Where to go from here', additionalProperties: false })
+}, { title: 'Api', description: 'Where to go from here', additionalProperties: false })
 
 export const JwksSchema = Type.Object({
   keys: Type.Array(Type.Object({
@@ -52,5 +52,5 @@ export const JwksSchema = Type.Object({
     kid: Type.String({ description: 'RFC 7638 thumbprint', examples: ['kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k'] }),
     alg: Type.Literal('EdDSA'),
     use: Type.Literal('sig')
-  }, { additionalProperties: false }))
-}, { description: 'Public keys (RFC 7517)', additionalProperties: false })
+  }, { title: 'Jwk', additionalProperties: false }))
+}, { title: 'Jwks', description: 'Public keys (RFC 7517)', additionalProperties: false })

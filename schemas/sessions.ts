@@ -9,11 +9,11 @@ export const SessionSchema = Type.Object({
   ip: Nullable({ description: 'Where it was opened from', examples: ['203.0.113.7'] }),
   userAgent: Nullable({ examples: ['Mozilla/5.0'] }),
   current: Type.Boolean({ description: 'Whether this is the session of the request' })
-}, { additionalProperties: false })
+}, { title: 'Session', additionalProperties: false })
 
 export const SessionsSchema = Type.Object({
   sessions: Type.Array(SessionSchema)
-}, { description: 'Live sessions, the latest first', additionalProperties: false })
+}, { title: 'Sessions', description: 'Live sessions, the latest first', additionalProperties: false })
 
 export const SessionParamsSchema = Type.Object({ id: IdSchema }, { additionalProperties: false })
 

@@ -23,13 +23,13 @@ export const UserSchema = Type.Object({
   displayName: Nullable({ examples: ['Ada Lovelace'] }),
   createdAt: TimeSchema,
   updatedAt: TimeSchema
-}, { additionalProperties: false })
+}, { title: 'User', additionalProperties: false })
 
-export const UserAnswerSchema = Type.Object({ user: UserSchema }, { description: 'The user; ETag is the version', additionalProperties: false })
+export const UserAnswerSchema = Type.Object({ user: UserSchema }, { title: 'UserAnswer', description: 'The user; ETag is the version', additionalProperties: false })
 
 export const RenameSchema = Type.Object({
   displayName: DisplayNameSchema
-}, { additionalProperties: false, examples: [{ displayName: 'Ada Lovelace' }] })
+}, { title: 'ProfileChange', additionalProperties: false, examples: [{ displayName: 'Ada Lovelace' }] })
 
 export const PreconditionHeadersSchema = Type.Object({
   'if-match': Type.Optional(Type.String({ maxLength: 1000, description: 'Change this version only' }))

@@ -2,6 +2,7 @@ import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { build as buildApp } from '../app.ts'
 import { loadConfig } from '../plugins/config/index.ts'
+import { observed } from './observe.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
@@ -38,9 +39,9 @@ export const settings: Env = {
   RATE_LIMIT_ACCOUNT_MAX: '100000'
 }
 
-/** The real service on a real database, ready, and closed when the test ends. Built twice it is two replicas. */
+/** The real service on a real database, ready, watched, and closed when the test ends. Built twice it is two replicas. */
 export async function build (t: Test, env: Env = {}, options: Options = {}): Promise<FastifyInstance> {
-  const app = await buildApp(loadConfig({ ...settings, ...env }), options)
+  const app = await observed(t, () => buildApp(loadConfig({ ...settings, ...env }), options))
   t.teardown(() => app.close())
   await app.ready()
   await app.health.risen

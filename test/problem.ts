@@ -1,15 +1,17 @@
-import { CODES } from '../schemas/common.ts'
+import { Ajv } from 'ajv'
+import { ProblemSchema } from '../schemas/common.ts'
 import type { Test } from 'tap'
 
 type Answer = { statusCode: number, headers: Record<string, unknown>, body: string }
 
+const isOfForm = new Ajv({ strict: false }).compile(ProblemSchema)
 const ID = /^[\w.-]{1,128}$/
 
 /** That this is a refusal as all of ours are: a problem document whose status is the answer's, with the headers every answer has. */
 export function isProblem (t: Test, { statusCode, headers, body }: Answer, status: number, code: string, what = `${status} ${code}`) {
   const problem = parsed(body)
-  const isKnown = CODES.includes(problem.code)
-  t.hasStrict({ statusCode, headers, problem, isKnown }, {
+  const isDocumented = isOfForm(problem)
+  t.hasStrict({ statusCode, headers, problem, isDocumented }, {
     statusCode: status,
     headers: {
       'cache-control': 'no-store',
@@ -20,7 +22,7 @@ export function isProblem (t: Test, { statusCode, headers, body }: Answer, statu
       'x-request-id': problem.requestId
     },
     problem: { status, code, type: `urn:microts:problem:${code}` },
-    isKnown: true
+    isDocumented: true
   }, what)
   const form = { title: /^[A-Z][a-z -]+$/, detail: /^[A-Z]/, requestId: ID, correlationId: ID }
   t.match({ headers, problem }, { headers: { 'content-type': /^application\/problem\+json(; charset=utf-8)?$/ }, problem: form }, what)

@@ -1,7 +1,8 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
-import { ProblemSchema } from '../schemas/common.ts'
+import { ProblemSchema } from '../../schemas/common.ts'
+import { withComponents } from './components.ts'
 
 // Own files only; the hash is that of the one style element Swagger UI inserts, and the logo is a data URL. Not upgrade-insecure-requests, which would break the page over plain HTTP.
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -27,7 +28,8 @@ export default fp(async (app) => {
       components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } }
     },
     refResolver: { buildLocalReference: ({ $id }) => String($id) },
-    transform: ({ schema, url, route }) => ({ url, schema: { ...schema, security: route.config?.isGuarded ? [{ bearer: [] }] : [] } })
+    transform: ({ schema, url, route }) => ({ url, schema: { ...schema, security: route.config?.isGuarded ? [{ bearer: [] }] : [] } }),
+    transformObject: (document) => 'openapiObject' in document ? withComponents(document.openapiObject) : document.swaggerObject
   })
 
   await app.register(async (docs) => {

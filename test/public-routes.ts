@@ -1,0 +1,6 @@
+/** Who needs no access token; every other route has to refuse who has none. */
+export const PUBLIC = new Set([
+  'GET /health', 'GET /ready', 'GET /status', 'GET /api', 'GET /.well-known/jwks.json',
+  'POST /auth/register', 'POST /auth/login', 'POST /auth/refresh',
+  'GET /docs', 'GET /docs/', 'GET /docs/json', 'GET /docs/yaml', 'GET /docs/static/*', 'GET /docs/static/index.html', 'GET /docs/static/swagger-initializer.js'
+].flatMap((route) => route.startsWith('GET') ? [route, route.replace('GET', 'HEAD')] : [route]))
