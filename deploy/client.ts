@@ -1,16 +1,26 @@
+import { existsSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { createClient } from '@hey-api/openapi-ts'
 
-const [folder = 'client'] = process.argv.slice(2)
+const USAGE = `Usage: npm run client -- [folder]
+Writes a typed TypeScript client of microts, which needs nothing but fetch, to a folder of its own ("client" unless told otherwise).
+What an earlier run wrote there is replaced.`
 
-if (folder.startsWith('-')) {
-  console.log('Usage: npm run client -- [folder]\nWrites a typed TypeScript client of microts, which needs nothing but fetch, to a folder of that name ("client" unless told otherwise).')
-  process.exit(['-h', '--help'].includes(folder) ? 0 : 1)
-}
+const [name = 'client'] = process.argv.slice(2)
+const folder = resolve(process.env.INIT_CWD ?? '.', name)
+
+if (name.startsWith('-')) end(USAGE, ['-h', '--help'].includes(name) ? 0 : 1)
+// The generator empties the folder first.
+if (existsSync(folder) && readdirSync(folder).length > 0 && !existsSync(join(folder, 'client.gen.ts'))) end(`${folder} holds something else: name another folder.`, 1)
 
 await createClient({
   input: join(import.meta.dirname, 'openapi.json'),
-  output: { path: resolve(process.env.INIT_CWD ?? '.', folder), module: { extension: '.js' } },
+  output: { path: folder, module: { extension: '.js' } },
   plugins: ['@hey-api/client-fetch', '@hey-api/typescript', '@hey-api/sdk'],
   logs: { file: false }
 })
+
+function end (sentence: string, code: number): never {
+  console.log(sentence)
+  process.exit(code)
+}

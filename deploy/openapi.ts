@@ -6,14 +6,14 @@ import { loadConfig } from '../plugins/config/index.ts'
 
 const NOWHERE = 'postgres://127.0.0.1:9/none'   // the document needs no database
 
-const file = join(import.meta.dirname, 'openapi.json')
+const [file = join(import.meta.dirname, 'openapi.json')] = process.argv.slice(2)
 const folder = await mkdtemp(join(tmpdir(), 'microts-openapi-'))
 try {
   const app = await build(loadConfig({ DATABASE_URL: NOWHERE, LOG_LEVEL: 'fatal' }, folder))
   await app.ready()
   await writeFile(file, `${JSON.stringify(app.swagger(), null, 2)}\n`)
   await app.close()
-  console.log(`${file} written: look at what changed before you commit it`)
+  console.log(`${file} is written: look at what changed before you commit it.`)
 } finally {
   await rm(folder, { recursive: true })
 }

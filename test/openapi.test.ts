@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Validator } from '@seriousme/openapi-schema-validator'
 import { test } from 'tap'
@@ -6,7 +7,10 @@ import { CODES } from '../schemas/common.ts'
 import { breakingChanges } from './breaking-changes.ts'
 import { at, contractOf, resolve, type Json } from './contract.ts'
 import { build } from './helper.ts'
+import { run } from './processes.ts'
 import { PUBLIC } from './public-routes.ts'
+
+const root = join(import.meta.dirname, '..')
 
 const operationsOf = ({ paths }: Json) => Object.entries<Json>(paths).flatMap(([path, item]) => Object.entries<Json>(item).map(([method, operation]) => ({ path, method, operation })))
 
@@ -80,9 +84,13 @@ test('every operation says what it is, and all that it answers', async (t) => {
 test('the committed document is the one that is served', async (t) => {
   const app = await build(t)
   const served: Json = (await app.inject('/docs/json')).json()
-  const committed: Json = JSON.parse(readFileSync(join(import.meta.dirname, '../deploy/openapi.json'), 'utf8'))
-  t.same(breakingChanges(committed, served), [], 'what breaks clients')
-  t.strictSame(served, committed, 'a change is looked at: write it with `npm run openapi`, and commit it')
+  const committed = readFileSync(join(root, 'deploy/openapi.json'), 'utf8')
+  t.same(breakingChanges(JSON.parse(committed), served), [], 'what breaks clients')
+  t.strictSame(served, JSON.parse(committed), 'a change is looked at: write it with `npm run openapi`, and commit it')
+
+  const written = join(mkdtempSync(join(tmpdir(), 'openapi-')), 'openapi.json')
+  t.match(await run(t, 'deploy/openapi.ts', [written]), { code: 0, stderr: '' })
+  t.equal(readFileSync(written, 'utf8'), committed, 'which is what the script writes')
 })
 
 test('what breaks a client is named', async (t) => {

@@ -1,0 +1,111 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { generateKeyPairSync } from 'node:crypto'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { test } from 'tap'
+import { build, PASSWORD } from './helper.ts'
+
+const root = join(import.meta.dirname, '..')
+const compile = join(root, 'node_modules/typescript/bin/tsc')
+const run = (file: string, ...args: string[]) => execFileSync(process.execPath, [file, ...args], { cwd: root, stdio: 'pipe' })
+
+// Whatever is misspelled must not compile.
+const TYPED = `
+import { clientOf } from './session.js'
+import { getMe, login, updateMe, type Problem, type User } from './microts/index.js'
+
+const client = clientOf('http://localhost:3000', {})
+export async function typed (): Promise<User | Problem['code'] | undefined> {
+  // @ts-expect-error a login needs a password
+  await login({ client, body: { email: 'ada@example.com' } })
+  // @ts-expect-error this is no property of a profile
+  await updateMe({ client, body: { displayName: null, role: 'admin' } })
+  const { data, error } = await getMe({ client })
+  // @ts-expect-error a user has no such property
+  data?.user.passwordHash
+  // @ts-expect-error there is no such code
+  if (error?.code === 'NO_SUCH_CODE') return undefined
+  return data?.user ?? error?.code
+}
+`
+
+/** The client as a user of ours has it: generated, with the file of the README beside it, compiled with the strictest settings. */
+function generate () {
+  const folder = mkdtempSync(join(tmpdir(), 'client-'))
+  run(join(root, 'deploy/client.ts'), join(folder, 'src/microts'))
+  const [, snippet = ''] = readFileSync(join(root, 'README.md'), 'utf8').match(/```ts\n(.*?)```/s) ?? []
+  writeFileSync(join(folder, 'src/session.ts'), snippet)
+  writeFileSync(join(folder, 'src/typed.ts'), TYPED)
+  writeFileSync(join(folder, 'package.json'), JSON.stringify({ type: 'module' }))
+  const options = { strict: true, target: 'es2022', module: 'nodenext', lib: ['es2023', 'dom', 'dom.iterable'], types: [], rootDir: 'src', outDir: 'built' }
+  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, include: ['src'] }))
+  run(compile, '-p', folder)
+  return (file: string) => import(join(folder, 'built', file))
+}
+
+test('a user lives a whole life through the generated client', async (t) => {
+  const load = generate()
+  const api = await load('microts/index.js')
+  const { clientOf } = await load('session.js')
+
+  const keys = () => JSON.stringify({ keys: [generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' })] })
+  const [app, later] = await Promise.all([build(t, { JWT_KEYS: keys() }), build(t, { JWT_KEYS: keys() })])
+  const [address, laterAddress] = await Promise.all([app.listen({ port: 0 }), later.listen({ port: 0 })])
+  const session: { tokens?: { accessToken: string, refreshToken: string } } = {}
+  const client = clientOf(address, session)
+  const body = { email: 'ada@example.com', password: PASSWORD, displayName: 'Ada' }
+
+  const registered = await api.register({ client, body })
+  t.match(registered, { error: undefined, data: { user: { email: body.email, displayName: 'Ada' }, tokenType: 'Bearer' } })
+  const taken = await api.register({ client, body })
+  t.match(taken, { data: undefined, error: { code: 'EMAIL_TAKEN', status: 409 }, response: { status: 409 } })
+  t.match((await api.login({ client, body: { email: body.email, password: 'wrong password' } })).error, { code: 'INVALID_CREDENTIALS' })
+  session.tokens = (await api.login({ client, body: { email: body.email, password: PASSWORD } })).data
+
+  const me = await api.getMe({ client })
+  t.match(me.data, { user: { id: registered.data.user.id } })
+  const etag = me.response.headers.get('etag')
+  t.equal((await api.getMe({ client, headers: { 'if-none-match': etag } })).response.status, 304)
+  t.match((await api.updateMe({ client, headers: { 'if-match': etag }, body: { displayName: 'Ada Lovelace' } })).data, { user: { displayName: 'Ada Lovelace' } })
+  t.match((await api.updateMe({ client, headers: { 'if-match': etag }, body: { displayName: null } })).error, { code: 'PRECONDITION_FAILED' })
+  t.match((await api.updateMe({ client, body: { displayName: '' } })).error, { code: 'VALIDATION_ERROR', errors: [{ pointer: '/displayName' }] })
+
+  // The other instance does not know the key of the access token: it is refused, and renewed.
+  const before = session.tokens
+  const elsewhere = clientOf(laterAddress, session)
+  const answers = await Promise.all(Array.from({ length: 5 }, () => api.getMe({ client: elsewhere })))
+  for (const { data } of answers) t.match(data, { user: { displayName: 'Ada Lovelace' } })
+  t.not(session.tokens?.accessToken, before?.accessToken)
+  t.equal((await api.updateMe({ client: elsewhere, body: { displayName: 'Ada' } })).response.status, 200)
+
+  const { data: { sessions } } = await api.listSessions({ client: elsewhere })
+  t.equal(sessions.length, 2)
+  const other = sessions.find(({ current }: { current: boolean }) => !current)
+  t.equal((await api.revokeSession({ client: elsewhere, path: { id: other.id } })).response.status, 204)
+  t.match((await api.revokeSession({ client: elsewhere, path: { id: other.id } })).error, { code: 'NOT_FOUND' })
+  t.equal((await api.changePassword({ client: elsewhere, body: { currentPassword: PASSWORD, newPassword: `${PASSWORD}!` } })).response.status, 204)
+  const wrong = await api.changePassword({ client: elsewhere, body: { currentPassword: PASSWORD, newPassword: `${PASSWORD}?` } })
+  t.match(wrong.error, { code: 'INVALID_CREDENTIALS' }, 'which is no reason to renew anything')
+  t.equal((await api.revokeSessions({ client: elsewhere, query: { all: true } })).response.status, 204)
+
+  t.match((await api.getMe({ client: elsewhere })).error, { code: 'UNAUTHORIZED' })
+  t.equal(session.tokens, undefined, 'the session is over')
+  session.tokens = (await api.login({ client: elsewhere, body: { email: body.email, password: `${PASSWORD}!` } })).data
+  t.equal((await api.logout({ client: elsewhere })).response.status, 204)
+  session.tokens = (await api.login({ client: elsewhere, body: { email: body.email, password: `${PASSWORD}!` } })).data
+  t.equal((await api.deleteMe({ client: elsewhere, body: { password: `${PASSWORD}!` } })).response.status, 204)
+  t.match((await api.login({ client: elsewhere, body: { email: body.email, password: `${PASSWORD}!` } })).error, { code: 'INVALID_CREDENTIALS' })
+  for (const name of ['getHealth', 'getReadiness', 'getStatus', 'getApi', 'getJwks']) t.equal((await api[name]({ client })).response.status, 200, name)
+})
+
+test('the client command says what it does, and replaces nothing but its own', async (t) => {
+  const outcome = (...args: string[]) => spawnSync(process.execPath, [join(root, 'deploy/client.ts'), ...args], { encoding: 'utf8' })
+  t.match(outcome('--help'), { status: 0, stdout: /^Usage: npm run client/ })
+  t.match(outcome('--nonsense'), { status: 1, stdout: /^Usage: npm run client/ })
+
+  const folder = mkdtempSync(join(tmpdir(), 'client-'))
+  t.equal(outcome(folder).status, 0)
+  t.equal(outcome(folder).status, 0, 'again')
+  t.match(outcome(dirname(folder)), { status: 1, stdout: / holds something else/ })
+})
