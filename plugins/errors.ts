@@ -125,5 +125,6 @@ export function answer (thrown: FastifyError, request: FastifyRequest, reply: Fa
   const path = request.url.split('?', 1)[0]
   const { status, headers, body } = problemOf(error, { id: request.id, correlationId: request.correlationId, path })
   if (status >= 500) request.failure = error
-  return reply.code(status).headers(headers).send(JSON.stringify(body))
+  // To a string Fastify would add a charset, which the media type does not have (RFC 9457 section 6.1).
+  return reply.code(status).headers(headers).send(Buffer.from(JSON.stringify(body)))
 }

@@ -18,11 +18,18 @@ declare module 'fastify' {
 
 const CLIENT_LEFT = 499   // as nginx has it; nobody is sent that
 const ACCEPTED_ID = /^[A-Za-z0-9._-]{1,128}$/
+const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-|$)/
 const REDACTED = ['password', 'currentPassword', 'newPassword', 'refreshToken', 'accessToken', 'authorization', 'cookie', 'connectionString']
 
 export const requestIdOf = (raw: IncomingMessage) => accepted(raw.headers['x-request-id']) ?? uuidv7()
 const correlationIdOf = (raw: IncomingMessage, requestId: string) => accepted(raw.headers['x-correlation-id']) ?? requestId
 const accepted = (id: string | string[] | undefined) => typeof id === 'string' && ACCEPTED_ID.test(id) ? id : undefined
+
+/** The caller's trace, if its traceparent is one (W3C Trace Context section 3.2): version 00 ends after the flags, later ones may go on. */
+function traceIdOf ({ headers }: IncomingMessage) {
+  const [, version, traceId, more] = TRACEPARENT.exec(String(headers.traceparent)) ?? []
+  return version === '00' && more ? undefined : traceId
+}
 
 /** One line a request, at its end. A 4xx is the client's business; only a 5xx is an error. */
 class OneLine extends LogController {
@@ -58,7 +65,7 @@ export function loggerOptions (config: Config, isTerminal: boolean) {
     },
     genReqId: requestIdOf,
     childLoggerFactory (log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
-      return log.child({ ...bindings, correlationId: correlationIdOf(raw, String(bindings.requestId)) }, options)
+      return log.child({ ...bindings, correlationId: correlationIdOf(raw, String(bindings.requestId)), trace_id: traceIdOf(raw) }, options)
     }
   }
 }

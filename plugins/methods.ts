@@ -1,3 +1,4 @@
+import { METHODS } from 'node:http'
 import fp from 'fastify-plugin'
 import { MethodNotAllowed, refusal } from './errors.ts'
 import type { FastifyInstance, HTTPMethods } from 'fastify'
@@ -18,6 +19,9 @@ export default fp(async (app) => {
 
 /** Registered after all routes: every method a URL lacks answers 405, and OPTIONS 204, both with Allow (RFC 9110 section 15.5.6). */
 export async function missingMethods (app: FastifyInstance) {
+  // Node leaves CONNECT to a listener of its own: see http.
+  for (const method of METHODS) if (method !== 'CONNECT' && !app.supportedMethods.includes(method)) app.addHttpMethod(method)
+
   for (const url of [...app.urls]) {
     if (url === '*') continue
     const known = app.supportedMethods.filter((method) => app.hasRoute({ url, method: method as HTTPMethods }))

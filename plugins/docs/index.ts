@@ -6,6 +6,8 @@ import { withComponents } from './components.ts'
 
 // Own files only; the hash is that of the one style element Swagger UI inserts, and the logo is a data URL. Not upgrade-insecure-requests, which would break the page over plain HTTP.
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+// Swagger UI fits a phone, and its page does not say so.
+const VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
 /** OpenAPI 3.1, generated from the schemas of the routes, and Swagger UI to try it. */
 export default fp(async (app) => {
@@ -34,8 +36,10 @@ export default fp(async (app) => {
 
   await app.register(async (docs) => {
     docs.addHook('onRoute', function exempt (route) { route.config = { ...route.config, limit: 'none' } })
-    docs.addHook('onSend', async function letPageLoad (request, reply) {
-      if (String(reply.getHeader('content-type')).startsWith('text/html')) reply.header('content-security-policy', CSP)
+    docs.addHook('onSend', async function letPageLoad (request, reply, payload) {
+      if (!String(reply.getHeader('content-type')).startsWith('text/html')) return payload
+      reply.header('content-security-policy', CSP)
+      return typeof payload === 'string' ? payload.replace('<title>', `${VIEWPORT}$&`) : payload
     })
     await docs.register(swaggerUi, {
       routePrefix: '/docs',
