@@ -22,6 +22,7 @@ export default fp(async (app) => {
         description: 'Users, passwords, sessions and tokens. Errors are RFC 9457 problem documents: decide by `code`. Of a key that stands twice in a JSON object, the last one counts.',
         license: { name: 'MIT', identifier: 'MIT' }
       },
+      servers: [{ url: '/', description: 'Where this document comes from' }],
       tags: [
         { name: 'auth', description: 'Getting in and out' },
         { name: 'me', description: 'The account behind the access token' },
