@@ -10,12 +10,12 @@ declare module 'fastify' {
   }
 }
 
-/** Remembers which URLs there are. */
+/** Remembers which URLs there are; that of @fastify/cors, which is every path there could be, comes before. */
 export default fp(async (app) => {
   const urls = new Set<string>()
   app.decorate('urls', urls)
   app.addHook('onRoute', function remember ({ url }) { urls.add(url) })
-}, { name: 'methods' })
+}, { name: 'methods', dependencies: ['security'] })
 
 /** Registered after all routes: every method a URL lacks answers 405, and OPTIONS 204, both with Allow (RFC 9110 section 15.5.6). */
 export async function missingMethods (app: FastifyInstance) {
@@ -23,7 +23,6 @@ export async function missingMethods (app: FastifyInstance) {
   for (const method of METHODS) if (method !== 'CONNECT' && !app.supportedMethods.includes(method)) app.addHttpMethod(method)
 
   for (const url of [...app.urls]) {
-    if (url === '*') continue
     const known = app.supportedMethods.filter((method) => app.hasRoute({ url, method: method as HTTPMethods }))
     const allow = [...known, 'OPTIONS'].sort().join(', ')
 

@@ -36,6 +36,13 @@ export async function listening (server: ReturnType<typeof start>) {
   return address()!
 }
 
+/** Its address, once traffic may come. */
+export async function ready (server: ReturnType<typeof start>) {
+  const address = await listening(server)
+  await eventually(async () => (await fetch(`${address}/ready`)).ok, 30_000)
+  return address
+}
+
 /** Root's state folder is the machine's: with this it is one of ours, in XDG_STATE_HOME. */
 export const WITH_OWN_STATE = preload(`
   const { geteuid } = process;

@@ -22,9 +22,9 @@ export function withComponents (document: Json): Json {
     return { ...value, examples: Object.fromEntries(named) }
   }
 
-  /** Of the responses with one status, that which most operations share. */
+  /** Of the failures with one status, that which most operations share. */
   function nameResponses (paths: Json): Json {
-    const responses = operationsOf(paths).flatMap((operation) => Object.entries<Json>(operation.responses))
+    const responses = operationsOf(paths).flatMap((operation) => Object.entries<Json>(operation.responses)).filter(([status]) => status >= '400')
     for (const [status, texts] of Object.entries(Object.groupBy(responses, ([status]) => status))) {
       const shared = mostFrequent(texts!.map(([, response]) => JSON.stringify(response)))
       if (shared) component('responses', STATUS_CODES[status]!.replaceAll(/\W/g, ''), JSON.parse(shared))

@@ -32,7 +32,7 @@ export default fp(async (app) => {
     },
     refResolver: { buildLocalReference: ({ $id }) => String($id) },
     transform: ({ schema, url, route }) => ({ url, schema: { ...schema, security: route.config?.isGuarded ? [{ bearer: [] }] : [] } }),
-    transformObject: (document) => 'openapiObject' in document ? withComponents(document.openapiObject) : document.swaggerObject
+    transformObject: (document) => withComponents((document as { openapiObject: object }).openapiObject)
   })
 
   await app.register(async (docs) => {

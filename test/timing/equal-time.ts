@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { Agent, request } from 'node:http'
 import { test, type Test } from 'tap'
-import { eventually } from '../eventually.ts'
 import { PASSWORD, settings, sql } from '../helper.ts'
-import { listening, start } from '../processes.ts'
+import { ready, start } from '../processes.ts'
 import { areaUnderCurve, median } from './statistics.ts'
 
 const SAMPLES = 1000
@@ -18,8 +17,7 @@ type Measured = { name: string, times: number[], median: number }
 
 /** The service as an operator runs it, with hashes that cost what they cost, and a client with one connection. */
 async function serve (t: Test): Promise<Ask> {
-  const address = await listening(start(t, 'server.ts', [], { ...settings, ARGON2_MEMORY: undefined, ARGON2_TIME: undefined, PORT: '0', LOG_LEVEL: 'info' }))
-  await eventually(async () => (await fetch(`${address}/ready`)).ok)
+  const address = await ready(start(t, 'server.ts', [], { ...settings, ARGON2_MEMORY: undefined, ARGON2_TIME: undefined, PORT: '0', LOG_LEVEL: 'info' }))
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => agent.destroy())
 

@@ -1,0 +1,16 @@
+import { test } from 'tap'
+import { build } from '../helper.ts'
+
+test('the docs take the width of the screen', async (t) => {
+  const app = await build(t)
+  const { headers, body } = await app.inject('/docs')
+  t.match(body, '<meta name="viewport" content="width=device-width, initial-scale=1"><title>microts</title>')
+  t.equal(Number(headers['content-length']), Buffer.byteLength(body))
+})
+
+test("Swagger UI's own page, a file, may load as much and no more", async (t) => {
+  const app = await build(t)
+  const [page, file] = [await app.inject('/docs'), await app.inject('/docs/static/')]
+  t.match(file, { statusCode: 200, headers: { 'content-type': /^text\/html/ }, body: '<title>Swagger UI</title>' })
+  t.equal(file.headers['content-security-policy'], page.headers['content-security-policy'])
+})
