@@ -82,6 +82,7 @@ function translate (error: Refusal): Refusal {
     case 403: return new NotFound()   // what the file server of /docs says of a path that leaves its folder
     case 404: return new NotFound()
     case 408: return new RequestTimeout()
+    case 412: return new PreconditionFailed()
     case 413: return new PayloadTooLarge()
     case 415: return new UnsupportedMediaType()
   }
@@ -120,10 +121,12 @@ export default fp(async (app) => {
 
 /** Answers an error as a problem document. */
 export function answer (thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+  // What the router refuses has met no hook, and has no decorations.
+  if (!reply.hasHeader('x-request-id')) reply.headers(request.server.commonHeaders(request.raw, request.id))
   // JavaScript lets anything be thrown.
   const error = thrown instanceof Error ? thrown : new InternalServerError({ cause: new Error(`${typeof thrown} thrown`) })
   const path = request.url.split('?', 1)[0]
-  const { status, headers, body } = problemOf(error, { id: request.id, correlationId: request.correlationId, path })
+  const { status, headers, body } = problemOf(error, { id: request.id, correlationId: String(reply.getHeader('x-correlation-id')), path })
   if (status >= 500) request.failure = error
   // To a string Fastify would add a charset, which the media type does not have (RFC 9457 section 6.1).
   return reply.code(status).headers(headers).send(Buffer.from(JSON.stringify(body)))

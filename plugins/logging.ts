@@ -6,6 +6,7 @@ import type { Config } from './config/index.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
+    requestIdOf: (raw: IncomingMessage) => string
     correlationIdOf: (raw: IncomingMessage, requestId: string) => string
   }
   interface FastifyRequest {
@@ -21,7 +22,7 @@ const ACCEPTED_ID = /^[A-Za-z0-9._-]{1,128}$/
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-|$)/
 const REDACTED = ['password', 'currentPassword', 'newPassword', 'refreshToken', 'accessToken', 'authorization', 'cookie', 'connectionString']
 
-export const requestIdOf = (raw: IncomingMessage) => accepted(raw.headers['x-request-id']) ?? uuidv7()
+const requestIdOf = (raw: IncomingMessage) => accepted(raw.headers['x-request-id']) ?? uuidv7()
 const correlationIdOf = (raw: IncomingMessage, requestId: string) => accepted(raw.headers['x-correlation-id']) ?? requestId
 const accepted = (id: string | string[] | undefined) => typeof id === 'string' && ACCEPTED_ID.test(id) ? id : undefined
 
@@ -85,6 +86,7 @@ export function serializeError (error: unknown): Logged {
 }
 
 export default fp(async (app) => {
+  app.decorate('requestIdOf', requestIdOf)
   app.decorate('correlationIdOf', correlationIdOf)
   app.decorateRequest('correlationId', {
     getter (this: FastifyRequest) { return correlationIdOf(this.raw, this.id) }

@@ -1,7 +1,7 @@
 import { METHODS } from 'node:http'
 import fp from 'fastify-plugin'
 import { MethodNotAllowed, refusal } from './errors.ts'
-import type { FastifyInstance, HTTPMethods } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -27,6 +27,7 @@ export async function missingMethods (app: FastifyInstance) {
     const allow = [...known, 'OPTIONS'].sort().join(', ')
 
     const refuse = async () => { throw refusal(new MethodNotAllowed(), { headers: { allow } }) }
+    const tell = async (request: FastifyRequest, reply: FastifyReply) => reply.code(204).header('allow', allow).send()
 
     app.route({
       url,
@@ -35,6 +36,6 @@ export async function missingMethods (app: FastifyInstance) {
       onRequest: refuse,      // before the body is parsed
       handler: refuse
     })
-    app.options(url, { schema: { hide: true } }, (_, reply) => reply.code(204).header('allow', allow).send())
+    app.route({ url, method: 'OPTIONS', schema: { hide: true }, onRequest: tell, handler: tell })
   }
 }

@@ -2,11 +2,14 @@ import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import Fastify from 'fastify'
 import fp from 'fastify-plugin'
+import type { IncomingMessage } from 'node:http'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** The headers of every answer, those below routing included. */
     securityHeaders: Readonly<Record<string, string>>
+    /** What an answer has that no hook of ours has seen. */
+    commonHeaders: (raw: IncomingMessage, requestId: string) => Record<string, string>
   }
 }
 
@@ -14,7 +17,15 @@ const EXPOSED = ['ETag', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'X-Requ
 const PREFLIGHT_SECONDS = 600
 
 export default fp(async (app) => {
+  const origins = app.config.ALLOWED_ORIGINS
   app.decorate('securityHeaders', await constantHeaders())
+  app.decorate('commonHeaders', (raw: IncomingMessage, requestId: string) => ({
+    ...app.securityHeaders,
+    'x-request-id': requestId,
+    'x-correlation-id': app.correlationIdOf(raw, requestId),
+    ...(origins.length > 0 ? { vary: 'Origin', 'access-control-expose-headers': EXPOSED.join(', ') } : {}),
+    ...(origins.includes(String(raw.headers.origin)) ? { 'access-control-allow-origin': String(raw.headers.origin) } : {})
+  }))
 
   app.addHook('onRequest', async function setHeaders (request, reply) {
     reply.headers(app.securityHeaders)
@@ -22,7 +33,6 @@ export default fp(async (app) => {
     reply.header('x-correlation-id', request.correlationId)
   })
 
-  const origins = app.config.ALLOWED_ORIGINS
   if (origins.length > 0) {
     await app.register(cors, {
       origin: origins,

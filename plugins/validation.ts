@@ -14,17 +14,12 @@ declare module 'fastify' {
 
 const NO_QUERY = { type: 'object', properties: {}, additionalProperties: false }
 const utf8 = new TextDecoder('utf-8', { fatal: true })
-const CHARSET = /;\s*charset\s*=\s*"?([^";\s]*)/i
+const CHARSET = /;\s*charset\*?\s*=\s*"?([^";\s]*)/gi
 
 /** Bodies are taken as they are; only what comes from the URL, which is always text, is coerced. */
 export default fp(async (app) => {
   const [strict, coercing] = [createAjv(false), createAjv(true)]
   app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? strict : coercing).compile(schema as object))
-
-  app.addHook('onRequest', async function checkEncoding ({ headers }) {
-    const charset = headers['content-type']?.match(CHARSET)?.[1]?.toLowerCase()
-    if (headers['content-encoding'] !== undefined || (charset !== undefined && charset !== 'utf-8')) throw new UnsupportedMediaType()
-  })
 
   // A documented route takes the query it declares and nothing else.
   app.addHook('onRoute', function closeQuery ({ schema }) {
@@ -32,9 +27,9 @@ export default fp(async (app) => {
   })
 
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, parseJson)
+  app.addContentTypeParser('application/json', { parseAs: 'buffer' }, decoded(parseJson))
   app.decorate('acceptForms', function (this: FastifyInstance) {
-    this.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'buffer' }, parseForm)
+    this.addContentTypeParser('application/x-www-form-urlencoded', { parseAs: 'buffer' }, decoded(parseForm))
     this.addHook('onRoute', function declareForms (route) {
       route.schema = { ...route.schema, consumes: ['application/json', 'application/x-www-form-urlencoded'] }
     })
@@ -52,6 +47,16 @@ function createAjv (coerceTypes: boolean) {
     error: { message: 'must hold no NUL and no lone surrogate' }
   })
   return ajv
+}
+
+/** A parser of what is neither compressed nor in another charset. */
+function decoded (parse: (request: FastifyRequest, body: Buffer) => Promise<unknown>) {
+  return async (request: FastifyRequest, body: Buffer) => {
+    const { 'content-encoding': encoding, 'content-type': type = '' } = request.headers
+    const charsets = Array.from(type.matchAll(CHARSET), ([, charset = '']) => charset.toLowerCase())
+    if (encoding !== undefined || charsets.some((charset) => charset !== 'utf-8')) throw new UnsupportedMediaType()
+    return parse(request, body)
+  }
 }
 
 async function parseJson ({ routeOptions }: FastifyRequest, body: Buffer): Promise<unknown> {

@@ -12,13 +12,13 @@ const jwks: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'The keys that verify access tokens',
       description: 'For services that verify tokens themselves. A new key is published before it signs.',
       headers: ConditionHeadersSchema,
-      response: answers({ 200: JwksSchema, 304: Type.Null({ description: 'They are still the same' }) })
+      response: answers({ 200: JwksSchema, 304: Type.Null({ description: 'They are still the same' }) }, 'PRECONDITION_FAILED')
     }
   }, async (request, reply) => {
     const keys = app.keys.current.keys.map(({ jwk }) => jwk)
     const etag = app.etag.of(keys.map(({ kid }) => kid).join())
     reply.headers({ etag, 'cache-control': 'public, max-age=300' })
-    if (app.etag.isNamedBy(request.headers['if-none-match'], etag)) return reply.code(304).send(null)
+    if (app.etag.isKnown(request.headers, etag)) return reply.code(304).send(app.etag.nothing())
     return { keys }
   })
 }

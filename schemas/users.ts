@@ -12,8 +12,8 @@ export const EmailSchema = Text({
 export const DisplayNameSchema = Nullable({
   minLength: 1,
   maxLength: 100,
-  pattern: '^(?=.*\\S)[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$',
-  description: '1 to 100 characters, not only spaces and none of them a control character; trimmed. null for none',
+  pattern: '^(?=.*[^\\s\\u200b-\\u200f\\u2060])[^\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069]*$',
+  description: '1 to 100 characters, one or more of them visible, none of them a control character or a change of direction; trimmed. null for none',
   examples: ['Ada Lovelace']
 })
 
@@ -31,10 +31,9 @@ export const RenameSchema = Type.Object({
   displayName: DisplayNameSchema
 }, { title: 'ProfileChange', additionalProperties: false, examples: [{ displayName: 'Ada Lovelace' }] })
 
-export const PreconditionHeadersSchema = Type.Object({
-  'if-match': Type.Optional(Type.String({ maxLength: 1000, description: 'Change this version only' }))
-})
+const TAGS = { maxLength: 1000 }
 
 export const ConditionHeadersSchema = Type.Object({
-  'if-none-match': Type.Optional(Type.String({ maxLength: 1000, description: 'Answer 304 when this is still the version' }))
+  'if-match': Type.Optional(Type.String({ ...TAGS, description: 'This version only, else 412' })),
+  'if-none-match': Type.Optional(Type.String({ ...TAGS, description: 'Any but this version: else 304 to a GET, 412 to a change' }))
 })

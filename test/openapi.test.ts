@@ -106,7 +106,7 @@ test('what breaks a client is named', async (t) => {
     [(now) => { delete now.components.responses.TooManyRequests.headers['Retry-After'] }, /429 header Retry-After is gone$/],
     [(now) => { now.paths['/me'].get.responses[202] = { description: 'Later' } }, 'GET /me 202 is new, and no failure'],
     [(now) => { now.paths['/me'].get.responses[418] = { description: 'A failure more' } }],
-    [(now) => { now.paths['/me'].get.parameters[0].required = true }, 'GET /me header parameter if-none-match is required now'],
+    [(now) => { now.paths['/me'].get.parameters[0].required = true }, 'GET /me header parameter if-match is required now'],
     [(now) => { now.paths['/me'].get.parameters = [] }, 'GET /me header parameter if-none-match is gone'],
     [(now) => { now.paths['/me/sessions'].delete.parameters[0].schema.type = 'integer' }, 'DELETE /me/sessions query parameter all: boolean is not taken any more'],
     [(now) => { delete now.paths['/auth/login'].post.requestBody.content['application/json'] }, 'POST /auth/login body is no application/json any more'],

@@ -3,8 +3,8 @@ import { refusal, Validation } from '../errors.ts'
 
 const MAX_LENGTH = 254
 const MAX_LOCAL_BYTES = 64
-// Format characters are invisible: with them an address would look like somebody else's.
-const LOCAL = /^[^\s@"(),:;<>[\]\\.\p{Cc}\p{Cf}]+(\.[^\s@"(),:;<>[\]\\.\p{Cc}\p{Cf}]+)*$/u
+// What is invisible would make an address look like somebody else's.
+const LOCAL = /^[^\s@"(),:;<>[\]\\.\p{Cc}\p{Cf}\p{DI}\u2800]+(\.[^\s@"(),:;<>[\]\\.\p{Cc}\p{Cf}\p{DI}\u2800]+)*$/u
 const DOMAIN = /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?$/
 const UNSAFE_IN_HOST = /[\s%/?#@:\\[\]]/
 

@@ -4,6 +4,7 @@ import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, 
 import { canonicalEmail, localPartOf } from './email.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Sql } from '../db/index.ts'
+import type { Conditions } from '../etag.ts'
 import type { Device, Verified } from '../sessions/index.ts'
 
 declare module 'fastify' {
@@ -61,9 +62,11 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
       return account
     },
 
-    /** With an If-Match header the version it names is changed, or PreconditionFailed is thrown. */
-    async rename (id: string, displayName: string | null, ifMatch?: string) {
-      const version = ifMatch === undefined ? null : await expectedVersion(id, ifMatch)
+    /** Throws PreconditionFailed where the conditions of a change do not hold; answers the version that is to be changed, if they name one. */
+    meets,
+
+    async rename (id: string, displayName: string | null, conditions: Conditions) {
+      const version = await meets(id, conditions)
       const [row] = await db.query<UserRow>(`
         update users set display_name = $2, ${TOUCH}
         where id = $1 and ($3::timestamptz is null or updated_at = $3) returning ${COLUMNS}`, [id, displayName?.trim() ?? null, version])
@@ -144,10 +147,12 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
     }
   }
 
-  async function expectedVersion (id: string, ifMatch: string) {
+  async function meets (id: string, conditions: Conditions) {
+    const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = conditions
+    if (ifMatch === undefined && ifNoneMatch === undefined) return null
     const user = await get(id)
-    if (!etag.isWanted(ifMatch, etagOf(user))) throw new PreconditionFailed()
-    return ifMatch.trim() === ANY ? null : user.updatedAt
+    if (etag.isKnown(conditions, etagOf(user))) throw new PreconditionFailed()
+    return ifMatch === undefined || ifMatch.trim() === ANY ? null : user.updatedAt
   }
 }
 

@@ -119,3 +119,11 @@ test('a 401 says whether a token is wrong', async (t) => {
   t.equal(await challenge(post(app, '/auth/login', { email, password: 'wrong' }), 'INVALID_CREDENTIALS'), 'Bearer realm="microts"')
   t.equal(await challenge(post(app, '/auth/refresh', { refreshToken: 'rt1.x' }), 'INVALID_REFRESH_TOKEN'), 'Bearer realm="microts"')
 })
+
+test('what the file server of the docs refuses is told in our words too', async (t) => {
+  const app = await build(t)
+  const table: [headers: Record<string, string>, status: number, code: string][] = [
+    [{ 'if-match': '"stale"' }, 412, 'PRECONDITION_FAILED'], [{ 'if-unmodified-since': 'Thu, 01 Jan 1970 00:00:00 GMT' }, 412, 'PRECONDITION_FAILED'], [{ range: 'bytes=99999999-' }, 416, 'BAD_REQUEST']
+  ]
+  for (const [headers, status, code] of table) isProblem(t, await app.inject({ url: '/docs/static/swagger-ui.css', headers }), status, code, JSON.stringify(headers))
+})

@@ -67,6 +67,21 @@ test('no path leads where another one should', async (t) => {
   t.equal((await send(head('GET http://localhost/health'))).statusCode, 200, 'RFC 9112 section 3.2.2')
 })
 
+test('a method of another protocol is refused like one of HTTP', async (t) => {
+  const { send } = await wire(await build(t))
+  for (const method of ['DESCRIBE', 'SETUP', 'PLAY', 'TEARDOWN', 'GET_PARAMETER', 'FLUSH', 'SOURCE']) {
+    const answer = await send(`${method} /health RTSP/1.0\r\nHost: localhost\r\n\r\n`)
+    const code = { 400: 'BAD_REQUEST', 404: 'NOT_FOUND', 405: 'METHOD_NOT_ALLOWED' }[answer.statusCode]
+    isProblem(t, answer, answer.statusCode, String(code), method)
+  }
+})
+
+test('an id of the caller is echoed by what is refused before routing, where it can be read', async (t) => {
+  const { send } = await wire(await build(t))
+  const answer = await send(head('GET /health', 'X-Request-Id: of-mine', 'X-Correlation-Id: of-ours', 'Expect: x'))
+  t.match(isProblem(t, answer, 417, 'BAD_REQUEST'), { requestId: 'of-mine', correlationId: 'of-ours' })
+})
+
 test('strange headers do no harm', async (t) => {
   const { send } = await wire(await build(t))
   for (const header of ['__proto__: x', 'constructor: x', 'hasOwnProperty: x', 'Upgrade: websocket', 'X-A: \xff', 'Cookie: a=b; a=c']) {

@@ -69,10 +69,18 @@ test('what is no JSON object is refused', async (t) => {
     __proto__in: '{"__proto__":{"isAdmin":true}}',
     '__proto__ escaped': '{"\\u005f_proto__":{"isAdmin":true}}',
     '__proto__ below': '{"a":[{"__proto__":{"isAdmin":true}}]}',
-    'constructor.prototype': '{"constructor":{"prototype":{"isAdmin":true}}}'
+    '__proto__ that is null': '{"__proto__":null}',
+    'constructor.prototype': '{"constructor":{"prototype":{"isAdmin":true}}}',
+    'constructor.prototype escaped': '{"\\u0063onstructor":{"\\u0070rototype":null}}',
+    'constructor.prototype below': '{"a":[{"constructor":{"prototype":1}}]}',
+    'a byte order mark alone': '\ufeff',
+    'a no-break space before': '\u00a0{}',
+    'NUL after': '{}\0',
+    'open brackets': '['.repeat(10_000),
+    'open braces': '{"a":'.repeat(2000)
   }
   for (const [what, body] of Object.entries(malformed)) isProblem(t, await login(body), 400, 'BAD_REQUEST', what)
-  for (const body of ['null', '[]', '1', '"x"', 'true', '{}', nested(5000), `{"a":${nested(4990)}}`, '{"constructor":1}', '\ufeff{}']) {
+  for (const body of ['null', '[]', '1', '"x"', 'true', '{}', nested(5000), `{"a":${nested(4990)}}`, `{"email":${'{"a":'.repeat(1600)}1${'}'.repeat(1600)}}`, '{"constructor":1}', '{"prototype":{}}', '{"toString":1}', '\ufeff{}', '-0', '1e400', '{"email":1e400,"password":-0}', '{"\\ud800":1}', '{"\\u0000":1}', '{"":1}']) {
     isProblem(t, await login(body), 400, 'VALIDATION_ERROR', body.slice(0, 20))
   }
   t.notOk('isAdmin' in {})

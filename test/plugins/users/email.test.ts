@@ -61,7 +61,7 @@ const REFUSED: [why: string, email: string][] = [
   ['CR and LF', 'ada@example.com\r\nBcc: eve@example.com'], ['LF in the local part', 'a\nda@example.com'], ['LF in the domain', 'ada@exam\nple.com'], ['a tab', 'a\tda@example.com'],
   ['NUL', 'a\u0000da@example.com'], ['a control character', 'a\u0007da@example.com'], ['a C1 control', 'a\u0085da@example.com'], ['DEL', 'a\u007fda@example.com'], ['a line separator', 'a\u2028da@example.com'],
   ['a leading dot', '.ada@example.com'], ['a trailing dot in the local part', 'ada.@example.com'], ['two dots', 'a..da@example.com'], ['two dots from one', 'a\u2025da@example.com'],
-  ['a zero-width space', 'a\u200bda@example.com'], ['a change of direction', 'a\u202eda@example.com'], ['a soft hyphen', 'a\u00adda@example.com'],
+  ['a zero-width space', 'a\u200bda@example.com'], ['a variation selector', 'ada\ufe0f@example.com'], ['a grapheme joiner', 'a\u034fda@example.com'], ['a Hangul filler', 'ada\u3164@example.com'], ['a change of direction', 'a\u202eda@example.com'], ['a soft hyphen', 'a\u00adda@example.com'],
   ['a backslash', 'a\\da@example.com'], ['a bracket', 'a[da@example.com'], ['a colon', 'mailto:ada@example.com'], ['a semicolon', 'ada;@example.com'],
   ['an IPv4 literal', 'ada@[192.0.2.1]'], ['an IPv6 literal', 'ada@[IPv6:2001:db8::1]'], ['an IPv4 address', 'ada@192.0.2.1'], ['hexadecimal', 'ada@0x7f.1'], ['a number', 'ada@2130706433'],
   ['no dot in the domain', 'ada@localhost'], ['a trailing dot', 'ada@example.com.'], ['a leading dot in the domain', 'ada@.example.com'], ['an empty label', 'ada@example..com'],

@@ -62,7 +62,7 @@ test('a display name is trimmed, 1 to 100 characters long, and null clears it', 
   const before = (await get(app, headers)).json()
   const refused: unknown[] = [
     { displayName: '' }, { displayName: '   ' }, { displayName: '\u00a0\u3000' }, { displayName: 'x'.repeat(101) }, { displayName: '\u{1f511}'.repeat(101) }, { displayName: 'a\u0000b' }, { displayName: 'a\nb' },
-    { displayName: 'a\u001b[31mb' }, { displayName: 'a\u007fb' }, { displayName: 'a\u0085b' }, { displayName: 'a\u2028b' }, { displayName: 7 }, { displayName: ['a'] }, { displayName: { a: 1 } }, { displayName: true },
+    { displayName: 'a\u001b[31mb' }, { displayName: 'a\u007fb' }, { displayName: 'a\u0085b' }, { displayName: 'a\u2028b' }, { displayName: 'a\u202eb' }, { displayName: '\u2066a' }, { displayName: '\u200b' }, { displayName: ' \u200d\u2060' }, { displayName: 7 }, { displayName: ['a'] }, { displayName: { a: 1 } }, { displayName: true },
     {}, { displayName: 'Ada', role: 'admin' }, { displayName: 'Ada', email: 'eve@example.com' }, { displayName: 'Ada', id: user.id }, { email: 'eve@example.com' }, [], null, 'Ada'
   ]
   for (const payload of [...refused.map((body) => JSON.stringify(body)), '{"displayName":"a\\ud800b"}', '{"displayName":"a"', '']) {

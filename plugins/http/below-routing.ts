@@ -1,0 +1,64 @@
+import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
+import { v7 as uuidv7 } from 'uuid'
+import { BadRequest, problemOf, RequestTimeout, type Refusal } from '../errors.ts'
+import type { Socket } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+
+/** `_httpMessage` is the answer that is to be sent next. */
+export type Connection = Socket & { _httpMessage?: ServerResponse & { req: IncomingMessage } }
+type Bare = { status: number, headers: Record<string, string>, body: string }
+
+/** How long a client may still send, or wait for its answer, when one half of its connection is closed. */
+const LINGER_MS = 1000
+
+const refused = new WeakSet<Connection>()
+
+/** Answers what Node's parser refused; an answer that has begun is not followed by another one. */
+export function clientErrorHandler (this: FastifyInstance, error: Error & { code?: string }, socket: Connection) {
+  const begun = socket._httpMessage
+  if (error.code === 'ECONNRESET' || !socket.writable || (begun?.headersSent && !begun.writableEnded)) {
+    socket.destroy()
+    return
+  }
+  // The parser goes on complaining about what a client goes on sending.
+  if (refused.has(socket)) return
+  refused.add(socket)
+  inTurn(socket, () => sendBare(socket, bare(this, refusalOf(error), { reason: error.code })))
+}
+
+function refusalOf ({ code }: { code?: string }): Refusal {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return new RequestTimeout()
+  if (code === 'HPE_HEADER_OVERFLOW') return Object.assign(new BadRequest('The head of the request is larger than 16 kB'), { statusCode: 431 })
+  return new BadRequest('The request is not HTTP/1.1')
+}
+
+/** A refusal for which there is no reply: what it is answered with, in full. */
+export function bare (app: FastifyInstance, error: Refusal, { raw, reason = error.message }: { raw?: IncomingMessage, reason?: string | undefined } = {}): Bare {
+  const id = raw ? app.requestIdOf(raw) : uuidv7()
+  const common = raw ? app.commonHeaders(raw, id) : { ...app.securityHeaders, 'x-request-id': id }
+  const { status, headers, body } = problemOf(error, { id, correlationId: common['x-correlation-id'] ?? id })
+  app.log.info({ statusCode: status, requestId: id, reason }, 'request refused before routing')
+  const text = JSON.stringify(body)
+  return { status, body: text, headers: { ...common, ...headers, 'content-length': String(Buffer.byteLength(text)), connection: 'close' } }
+}
+
+/** Answers go in the order of the requests: `answer` comes after those to all requests that came in whole. */
+export function inTurn (socket: Connection, answer: () => void) {
+  const pending = socket._httpMessage
+  if (pending?.req.complete && !pending.writableFinished) pending.once('finish', () => inTurn(socket, answer))
+  else answer()
+}
+
+/** Sends an answer past Node, and closes. */
+export function sendBare (socket: Connection, { status, headers, body }: Bare) {
+  if (!socket.writable) return
+  const head = Object.entries({ date: new Date().toUTCString(), ...headers }).map(([name, value]) => `${name}: ${value}\r\n`).join('')
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\n${body}`)
+  linger(socket)
+}
+
+/** To close at once, with bytes unread, would be a reset, which takes the answer away from the client. */
+export function linger (socket: Socket) {
+  const timer = setTimeout(() => socket.destroy(), LINGER_MS)
+  socket.once('close', () => clearTimeout(timer)).resume()
+}

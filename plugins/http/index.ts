@@ -1,0 +1,56 @@
+import fp from 'fastify-plugin'
+import { answer, BadRequest, MethodNotAllowed, NotFound, refusal } from '../errors.ts'
+import { bare, inTurn, linger, sendBare, type Connection } from './below-routing.ts'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+
+const HOST = /^([\w.~!$&'()*+,;=%-]*|\[[\da-f:.]+\])(:\d*)?$/i   // RFC 3986 section 3.2.2
+const VERSIONS = ['1.0', '1.1']
+const CHUNKED = /^[ ,]*chunked$/i
+
+/** HTTP below and around routing: what the parser and the router refuse gets a problem document too. */
+export default fp(async (app) => {
+  app.addHook('onRequest', async function refuseAmbiguity ({ raw, is404, routeOptions }, reply) {
+    const ambiguity = ambiguityOf(raw)
+    // Of what follows an offer to upgrade, Node's parser loses what came in the same piece.
+    if (ambiguity || raw.headers.upgrade !== undefined) reply.header('connection', 'close')
+    if (ambiguity) throw new BadRequest(ambiguity)
+    if (count(raw, 'authorization') > 1) throw new BadRequest('One Authorization header is allowed')
+    // Before the body is looked at. @fastify/cors registers OPTIONS for every path there could be.
+    if (is404 || routeOptions.url === '*') throw new NotFound()
+  })
+
+  // Who has said all there is to say may close that half of the connection; Node would take it for gone.
+  Object.assign(app.server, { httpAllowHalfOpen: true })
+  app.server.on('connection', (socket: Socket) => socket.once('end', () => linger(socket)))
+
+  app.server.on('checkExpectation', (raw: IncomingMessage, response: ServerResponse) => {
+    const error = Object.assign(new BadRequest('No expectation but 100-continue is met'), { statusCode: 417 })
+    const { status, headers, body } = bare(app, error, { raw })
+    response.writeHead(status, headers).end(body)
+  })
+  // Node leaves the socket of a CONNECT to us: an error nobody listens for would end the process, an open one would hold up its stop.
+  app.server.on('connect', (raw: IncomingMessage, socket: Connection) => {
+    socket.on('error', () => {})
+    inTurn(socket, () => sendBare(socket, bare(app, refusal(new MethodNotAllowed(), { headers: { allow: '' } }), { raw })))
+  })
+}, { name: 'http', dependencies: ['errors', 'security', 'rate-limit'] })
+
+/** What two readers of this request could understand in two ways (RFC 9112 sections 3.2, 6.1 and 2.3). */
+function ambiguityOf (raw: IncomingMessage): string | undefined {
+  const { host = '', 'transfer-encoding': coding } = raw.headers
+  if (count(raw, 'host') !== 1 || !HOST.test(host)) return 'Exactly one Host header is needed, and it names a host'
+  if (!VERSIONS.includes(raw.httpVersion)) return 'The request is not HTTP/1.1'
+  return coding !== undefined && (!CHUNKED.test(coding) || raw.httpVersion === '1.0') ? 'No transfer coding but chunked is known' : undefined
+}
+
+function count ({ rawHeaders }: IncomingMessage, name: string) {
+  return rawHeaders.filter((header, i) => i % 2 === 0 && header.toLowerCase() === name).length
+}
+
+/** Answers what the router refuses before any hook runs: a malformed path, a parameter that is too long. */
+export function frameworkErrors (error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
+  answer(error, request, reply)
+  request.log.info({ method: request.method, route: null, statusCode: reply.statusCode }, 'request')
+}
