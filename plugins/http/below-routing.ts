@@ -11,6 +11,8 @@ type Bare = { status: number, headers: Record<string, string>, body: string }
 /** How long a client may still send, or wait for its answer, when one half of its connection is closed. */
 const LINGER_MS = 1000
 
+const HEAD = Buffer.from('HEAD ')
+
 const refused = new WeakSet<Connection>()
 
 /** Answers what Node's parser refused; an answer that has begun is not followed by another one. */
@@ -23,7 +25,10 @@ export function clientErrorHandler (this: FastifyInstance, error: Error & { code
   // The parser goes on complaining about what a client goes on sending.
   if (refused.has(socket)) return
   refused.add(socket)
-  inTurn(socket, () => sendBare(socket, bare(this, refusalOf(error), { reason: error.code })))
+  const { rawPacket } = error as { rawPacket?: Buffer }
+  const isHead = rawPacket?.subarray(0, HEAD.length).equals(HEAD)
+  const answer = bare(this, refusalOf(error), { reason: error.code })
+  inTurn(socket, () => sendBare(socket, isHead ? { ...answer, body: '' } : answer))
 }
 
 function refusalOf ({ code }: { code?: string }): Refusal {

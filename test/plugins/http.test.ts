@@ -36,6 +36,14 @@ test('what the parser refuses gets a problem document, and the connection is clo
   }
 })
 
+test('a HEAD that the parser refuses is answered without a body as well', async (t) => {
+  const { send } = await wire(await build(t))
+  for (const request of [head('HEAD /health', 'X-A: b\0c'), head('HEAD /health', `X-A: ${'a'.repeat(17_000)}`)]) {
+    const { statusCode, headers, body } = await send(request)
+    t.match({ statusCode, headers, body }, { statusCode: /^4(00|31)$/, headers: { 'content-type': 'application/problem+json', 'content-length': /^[1-9]/ }, body: /^$/ })
+  }
+})
+
 test('a request names one host and one caller', async (t) => {
   const { send } = await wire(await build(t))
   const table = {
