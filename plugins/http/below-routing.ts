@@ -17,14 +17,14 @@ const refused = new WeakSet<Connection>()
 
 /** Answers what Node's parser refused; an answer that has begun is not followed by another one. */
 export function clientErrorHandler (this: FastifyInstance, error: Error & { code?: string }, socket: Connection) {
+  // The parser goes on complaining about what a client goes on sending.
+  if (refused.has(socket)) return
+  refused.add(socket)
   const begun = socket._httpMessage
   if (error.code === 'ECONNRESET' || !socket.writable || (begun?.headersSent && !begun.writableEnded)) {
     socket.destroy()
     return
   }
-  // The parser goes on complaining about what a client goes on sending.
-  if (refused.has(socket)) return
-  refused.add(socket)
   const { rawPacket } = error as { rawPacket?: Buffer }
   const isHead = rawPacket?.subarray(0, HEAD.length).equals(HEAD)
   const answer = bare(this, refusalOf(error), { reason: error.code })
