@@ -15,7 +15,7 @@ const SUCCESSES_TO_RISE = 2
 // At the start it is normal that a dependency is not there yet; after two seconds somebody should know why.
 const FAILURES_TO_TELL = 10
 
-type Check = { name: string, run: () => Promise<unknown>, isUp: boolean, hasRisen: boolean, streak: number, failures: number }
+type Check = { name: string, run: () => Promise<unknown>, isOptional: boolean, isUp: boolean, hasRisen: boolean, streak: number, failures: number }
 
 /**
  * Background checks with hysteresis: a probe reads the last result and costs no dependency anything.
@@ -27,9 +27,9 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
   const { promise: risen, resolve: rise } = Promise.withResolvers<void>()
 
   return {
-    /** Several checks of one name are up together or not at all. */
-    add (name: string, run: () => Promise<unknown>) {
-      checks.push({ name, run, isUp: false, hasRisen: false, streak: 0, failures: 0 })
+    /** Several checks of one name are up together or not at all. Without what is optional the service is degraded, but ready. */
+    add (name: string, run: () => Promise<unknown>, { isOptional = false } = {}) {
+      checks.push({ name, run, isOptional, isUp: false, hasRisen: false, streak: 0, failures: 0 })
     },
 
     async checkNow () {
@@ -39,17 +39,22 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
 
     report (): Record<string, { status: HealthState }> {
       const report: Record<string, { status: HealthState }> = {}
-      for (const { name, isUp } of checks) {
-        report[name] = { status: isUp && report[name]?.status !== 'down' ? 'up' : 'down' }
+      for (const { name, isUp, isOptional } of checks) {
+        if (!isUp) report[name] = { status: isOptional ? 'degraded' : 'down' }
+        report[name] ??= { status: 'up' }
       }
       return report
     },
 
-    isReady () {
-      return !isDraining && checks.every(({ isUp }) => isUp)
+    isReady,
+
+    /** The service as a whole. */
+    state () {
+      if (!isReady()) return 'down'
+      return checks.every(({ isUp }) => isUp) ? 'up' : 'degraded'
     },
 
-    /** Fulfilled when every check has been up once. */
+    /** Fulfilled when every check that is needed has been up once. */
     risen,
 
     hasRisen,
@@ -64,8 +69,12 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
     }
   }
 
+  function isReady () {
+    return !isDraining && checks.every(({ isUp, isOptional }) => isUp || isOptional)
+  }
+
   function hasRisen () {
-    return checks.every(({ hasRisen }) => hasRisen)
+    return checks.every(({ hasRisen, isOptional }) => hasRisen || isOptional)
   }
 
   async function observe (check: Check) {

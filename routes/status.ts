@@ -4,7 +4,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const status: FastifyPluginAsyncTypebox = async (app) => {
   const startedAt = new Date(Date.now() - process.uptime() * 1000).toISOString()
-  const absent = { database: { status: 'disabled' } } as const
+  const absent = { database: { status: 'disabled' }, redis: { status: 'disabled' } } as const
   const links = { health: '/health', ready: '/ready', docs: '/docs', api: '/api' }
 
   app.get('/status', {
@@ -17,15 +17,15 @@ const status: FastifyPluginAsyncTypebox = async (app) => {
     }
   }, async () => {
     const seconds = Math.floor(process.uptime())
-    const { database } = { ...absent, ...app.health.report() }
+    const { database, redis } = { ...absent, ...app.health.report() }
     return {
       service: 'microts',
       version: app.release,
-      status: app.health.isReady() ? 'up' as const : 'down' as const,
+      status: app.health.state(),
       uptime: { seconds, formatted: formatted(seconds), startedAt },
       dependencies: {
         database: { ...database, breaker: 'disabled' as const },
-        redis: { status: 'disabled' as const, breaker: 'disabled' as const },
+        redis: { ...redis, breaker: 'disabled' as const },
         webhook: { status: 'disabled' as const, breaker: 'disabled' as const }
       },
       hashing: { build: app.passwords.build, concurrency: app.config.HASH_CONCURRENCY },

@@ -6,19 +6,22 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { serverOwner } from '../plugins/db/embedded-binaries.ts'
 import { startEmbedded } from '../plugins/db/embedded.ts'
+import { bring } from './debian-packages.ts'
 import type { ChildProcess } from 'node:child_process'
 
 const PATIENCE_MS = 10_000
 
 let tap: ChildProcess | undefined
 let signal: NodeJS.Signals | undefined
+const interrupted = new AbortController()
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, interrupt)
 
 const folder = await temporaryFolder()
 const guard = spawn(process.execPath, [join(import.meta.dirname, 'run-guard.ts'), folder], { detached: true, stdio: ['pipe', 'ignore', 'ignore'] })
 try {
+  const redis = await bring('redis-server', { packages: ['redis-server', 'redis-tools'], program: 'usr/bin/redis-server', aliases: ['valkey-server'], signal: interrupted.signal })
   const database = await startEmbedded({ folder: join(folder, 'postgresql'), durable: false, maxConnections: 300 })
-  process.exitCode = signal ? 1 : await runTap(database.url)
+  process.exitCode = signal ? 1 : await runTap({ TEST_DATABASE_URL: database.url, TEST_REDIS_SERVER: redis.path, TEST_REDIS_ENV: JSON.stringify(redis.env) })
   await database.stop()
 } catch (error) {
   if (!signal) console.error((error as Error).message)
@@ -30,9 +33,9 @@ try {
 if (signal) process.exitCode = 128 + constants.signals[signal]
 
 /** In a session of its own, so that whatever a test leaves behind can be found, and ended, as one group. */
-async function runTap (databaseUrl: string) {
+async function runTap (servers: Record<string, string>) {
   const program = fileURLToPath(new URL('run.mjs', import.meta.resolve('tap')))
-  const env = { ...process.env, TMPDIR: folder, TEST_DATABASE_URL: databaseUrl }
+  const env = { ...process.env, TMPDIR: folder, ...servers }
   tap = spawn(process.execPath, [program, ...process.argv.slice(2)], { detached: true, stdio: 'inherit', env })
   guard.stdin.write(`${tap.pid}\n`)
   const [code] = await once(tap, 'exit')
@@ -43,6 +46,7 @@ async function runTap (databaseUrl: string) {
 function interrupt (name: NodeJS.Signals) {
   killTap(signal ? 'SIGKILL' : name)
   signal ??= name
+  interrupted.abort()
   setTimeout(killTap, PATIENCE_MS, 'SIGKILL').unref()
 }
 

@@ -82,6 +82,8 @@ function listFaults (env: Env) {
   const faults = []
   if (!listOf(env.ALLOWED_ORIGINS).every(isOrigin)) faults.push('ALLOWED_ORIGINS takes exact origins: scheme, host and port, nothing after them')
   if (!listOf(env.TRUSTED_PROXIES).every(isNetwork)) faults.push('TRUSTED_PROXIES takes addresses and CIDRs')
+  if (!listOf(env.REDIS_CLUSTER_NODES).every(isRedisNode)) faults.push('REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port')
+  if (env.REDIS_URL && !isRedisNode(env.REDIS_URL)) faults.push('REDIS_URL is no URL with a host')
   return faults
 }
 
@@ -91,6 +93,11 @@ const listOf = (list: string | undefined) => list?.split(',') ?? []
 function isOrigin (text: string) {
   const { protocol = '', host = '' } = URL.parse(text) ?? {}
   return host !== '' && !host.includes('*') && `${protocol}//${host}` === text
+}
+
+function isRedisNode (node: string) {
+  const { protocol, hostname } = URL.parse(node.includes('://') ? node : `redis://${node}`) ?? {}
+  return (protocol === 'redis:' || protocol === 'rediss:') && hostname !== ''
 }
 
 // Neither a number of hops nor a name like `loopback`, which Fastify would take: what is trusted is spelled out.

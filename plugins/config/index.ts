@@ -20,7 +20,7 @@ export { EnvSchema, type Config }
 type Env = Record<string, string | undefined>
 
 /** Settings that may come from a file named by NAME_FILE; JWT_KEYS_FILE is a setting of its own, since it is read again. */
-export const SECRETS = ['DATABASE_URL', 'REDIS_URL', 'REFRESH_TOKEN_SECRET', 'OPS_TOKEN', 'ALERT_WEBHOOK_URL'] as const
+export const SECRETS = ['DATABASE_URL', 'REDIS_URL', 'REDIS_CLUSTER_NODES', 'REFRESH_TOKEN_SECRET', 'OPS_TOKEN', 'ALERT_WEBHOOK_URL'] as const
 
 /** Names every fault of the environment at once, and never a value. */
 export class ConfigFault extends Error {

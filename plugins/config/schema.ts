@@ -17,8 +17,8 @@ export const EnvSchema = Type.Object({
   DB_QUERY_TIMEOUT: Milliseconds(1800, 'Longest wait for a statement, ms'),
   MIGRATE_ON_START: Type.Boolean({ default: true, description: 'Migrate when the process starts; false in production, where a job migrates' }),
 
-  REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://', description: 'Redis; absent: one instance does in process what Redis does for many' })),
-  REDIS_CLUSTER_NODES: Csv('host:port,… of a Redis Cluster'),
+  REDIS_URL: Type.Optional(Type.String({ pattern: '^rediss?://', description: 'Redis, redis(s)://user:password@host:port; absent: one instance does in process what Redis does for many' })),
+  REDIS_CLUSTER_NODES: Csv('host:port,… of a Redis Cluster, or URLs like REDIS_URL; the credentials of the first are those of all'),
   REDIS_COMMAND_TIMEOUT: Milliseconds(150, 'Longest wait for a Redis command, ms'),
 
   JWT_KEYS: Type.Optional(Type.String({ description: 'JWKS of Ed25519 private keys, JSON' })),

@@ -115,14 +115,15 @@ test('keys are Ed25519 pairs, or the start ends', async (t) => {
 
 test('each secret may come from a file', async (t) => {
   const values: Env = { ...production, REDIS_URL: `rediss://:${random()}@redis`, ALERT_WEBHOOK_URL: `https://hooks.example/${random()}` }
-  for (const name of SECRETS) {
+  for (const name of SECRETS.filter((name) => name !== 'REDIS_CLUSTER_NODES')) {
     const { [name]: value = '', ...rest } = values
     const file = join(t.testdir({ secret: `${value}\n` }), 'secret')
     t.same(loadConfig({ ...rest, [`${name}_FILE`]: file }), loadConfig(values), name)
     t.same(faultsOf({ ...values, [`${name}_FILE`]: file }), [`${name} and ${name}_FILE are both set`])
     t.match(faultsOf({ ...rest, [`${name}_FILE`]: `${file}.gone` }), [`${name}_FILE cannot be read`])
   }
-  const folder = t.testdir({ blank: ' \n' })
+  const folder = t.testdir({ blank: ' \n', nodes: `rediss://:${random()}@a:1,b:2\n` })
+  t.equal(loadConfig({ ...production, REDIS_CLUSTER_NODES_FILE: join(folder, 'nodes') }).REDIS_CLUSTER_NODES.length, 2)
   const blank = join(folder, 'blank')
   t.same(faultsOf({ ...production, OPS_TOKEN: '', OPS_TOKEN_FILE: blank }), ['OPS_TOKEN is required in production'])
   const { REFRESH_TOKEN_SECRET: [secret = ''] } = loadConfig({ REFRESH_TOKEN_SECRET_FILE: blank }, folder)
@@ -152,6 +153,14 @@ test('origins are exact, and proxies are networks', async (t) => {
   for (const network of ['1', 'true', 'loopback', 'proxy.example', '10.0.0.0/33', '0.0.0.0/0', '::/129', '10.0.0.0/8/8', '10.0.0.0/', 'fe80::1%eth0', '10.0.0.0/255.0.0.0']) {
     t.equal(onlyFaultOf({ ...made, TRUSTED_PROXIES: network }), 'TRUSTED_PROXIES takes addresses and CIDRs', network)
   }
+})
+
+test('a Redis is a URL, and the nodes of a cluster are addresses or URLs', async (t) => {
+  for (const REDIS_CLUSTER_NODES of ['a:1', 'a:1, b:2', '[::1]:6379', 'redis://a:1', 'rediss://user:p%40ss@a:1,b:2']) t.same(faultsOf({ ...made, REDIS_CLUSTER_NODES }), [])
+  for (const REDIS_CLUSTER_NODES of ['http://a:1', 'a:b', ':1', 'a:1,redis://', 'a b:1']) {
+    t.equal(onlyFaultOf({ ...made, REDIS_CLUSTER_NODES }), 'REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port', REDIS_CLUSTER_NODES)
+  }
+  for (const REDIS_URL of ['redis://', 'redis://a:port', 'redis://a b']) t.equal(onlyFaultOf({ ...made, REDIS_URL }), 'REDIS_URL is no URL with a host', REDIS_URL)
 })
 
 test('the secrets of development are made once and kept', async (t) => {

@@ -1,0 +1,66 @@
+import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import type { Config } from '../config/index.ts'
+
+type Where = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER_NODES'>
+
+const SHORTEST_PAUSE_MS = 50
+const LONGEST_PAUSE_MS = 2000
+const REDIRECTION_PAUSE_MS = 20
+const DEFAULT_PORT = 6379
+
+// Nothing is queued and nothing sent again: who asks falls back on something else at once, and is told so at once.
+const connection = {
+  connectTimeout: 1000,
+  socketTimeout: 3000,
+  maxRetriesPerRequest: 0,
+  autoResendUnfulfilledCommands: false,
+  connectionName: 'microts',
+  // A master that has become a replica: where the name points to now is asked anew.
+  reconnectOnError: ({ message }) => message.startsWith('READONLY')
+} satisfies RedisOptions
+
+/** The client of one Redis or of a cluster, which has not connected yet and goes on trying for ever once it has begun to. */
+export function createClient (config: Where): Redis | Cluster {
+  const [first, ...others] = nodesOf(config)
+  if (config.REDIS_URL) return new Redis({ ...connection, ...first, lazyConnect: true, enableOfflineQueue: false, retryStrategy: pauseMs })
+  const { host, port, ...credentials } = first!
+  return new Cluster([{ host, port }, ...others.map(({ host, port }) => ({ host, port }))], {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    scaleReads: 'master',      // a replica may not have heard yet
+    redisOptions: { ...connection, ...credentials },
+    clusterRetryStrategy: pauseMs,
+    clusterNodeRetryStrategy: pauseMs,
+    retryDelayOnFailover: REDIRECTION_PAUSE_MS,
+    retryDelayOnClusterDown: REDIRECTION_PAUSE_MS,
+    retryDelayOnTryAgain: REDIRECTION_PAUSE_MS,
+    slotsRefreshTimeout: connection.connectTimeout,
+    slotsRefreshInterval: 1000
+  })
+}
+
+/** One connection to one of the nodes: to which one the attempt decides, so that each is tried in turn. */
+export function connectTo (config: Where, attempt: number) {
+  const nodes = nodesOf(config)
+  return new Redis({ ...connection, ...nodes[attempt % nodes.length], lazyConnect: true, retryStrategy: null })
+}
+
+/** Exponential backoff with full jitter, so that replicas do not come back at the same time (AWS, Exponential Backoff and Jitter, 2015). */
+export function pauseMs (attempt: number) {
+  return SHORTEST_PAUSE_MS + Math.random() * Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** attempt)
+}
+
+// The credentials and the TLS of the first node of a cluster are those of all: a node is told of others by address alone.
+function nodesOf ({ REDIS_URL: url, REDIS_CLUSTER_NODES: nodes }: Where) {
+  return (url ? [url] : nodes).map((node) => {
+    const { protocol, hostname, port, username, password, pathname } = new URL(node.includes('://') ? node : `redis://${node}`)
+    return {
+      host: hostname.replace(/^\[|\]$/g, ''),
+      port: Number(port || DEFAULT_PORT),
+      ...username && { username: decodeURIComponent(username) },
+      ...password && { password: decodeURIComponent(password) },
+      ...protocol === 'rediss:' && { tls: {} },
+      db: Number(pathname.slice(1))
+    }
+  })
+}

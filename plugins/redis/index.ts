@@ -1,0 +1,76 @@
+import redis from '@fastify/redis'
+import fp from 'fastify-plugin'
+import { createClient } from './client.ts'
+import { createListener, type OnMessage } from './listener.ts'
+import type { Cluster, Redis } from 'ioredis'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Redis as the other plugins see it; null where none is configured. */
+    fastPath: FastPath | null
+  }
+}
+
+/** The commands we use; a single server and a cluster both have them. */
+export type Commands = Pick<Redis, 'del' | 'get' | 'mget' | 'publish' | 'set' | 'zrem'>
+type Argument = string | number
+
+export interface FastPath {
+  /** Rejects when Redis cannot answer within REDIS_COMMAND_TIMEOUT, for whatever reason: what needs it has something else to go by. */
+  run: <Result>(use: (redis: Commands) => Promise<Result>) => Promise<Result>
+  /** A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. */
+  script: (name: string, lua: string, keys: number) => <Result>(...args: Argument[]) => Promise<Result>
+  /** Hears what is published on a channel, while there is a connection; to be called before the app is ready. */
+  listen: (channel: string, onMessage: OnMessage) => void
+}
+
+type Scripted = Record<string, (...args: Argument[]) => Promise<unknown>>
+
+export default fp(async (app) => {
+  const { config } = app
+  if (!config.REDIS_URL && config.REDIS_CLUSTER_NODES.length === 0) {
+    app.decorate('fastPath', null)
+    return
+  }
+  const client = createClient(config)
+  const listener = createListener(config)
+  client.on('error', (error) => app.log.debug({ err: error }, 'redis connection'))
+  // It waits for what says that it is not ready, and fails the boot when that never comes.
+  await app.register(redis, { client: Object.create(client, { status: { value: 'ready' } }) })
+
+  const run = async <Result>(use: (redis: Commands) => Promise<Result>) => within(config.REDIS_COMMAND_TIMEOUT, use(client))
+  app.decorate('fastPath', {
+    run,
+    script (name, lua, keys) {
+      client.defineCommand(name, { lua, numberOfKeys: keys })
+      const call = (client as unknown as Scripted)[name]!.bind(client)
+      return <Result>(...args: Argument[]) => run(async () => await call(...args) as Result)
+    },
+    listen: listener.add
+  })
+  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(client)), { isOptional: true })
+
+  app.addHook('onReady', async function connect () {
+    client.connect().catch(() => {})      // it goes on trying
+    listener.open()
+  })
+  app.addHook('onClose', async () => {
+    client.disconnect()
+    await listener.close()
+  })
+}, { name: 'redis', dependencies: ['config', 'health'] })
+
+async function pingAll (client: Redis | Cluster) {
+  if (!('nodes' in client)) return client.ping()
+  const masters = client.nodes('master')
+  if (masters.length === 0) throw new Error('no node of the cluster is known')
+  return Promise.all(masters.map((node) => node.ping()))
+}
+
+async function within<Result> (ms: number, work: Promise<Result>) {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`no answer from Redis within ${ms} ms`)), ms)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+}

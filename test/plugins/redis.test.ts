@@ -1,0 +1,205 @@
+import { performance } from 'node:perf_hooks'
+import { test, type Test } from 'tap'
+import { build as buildApp } from '../../app.ts'
+import { loadConfig } from '../../plugins/config/index.ts'
+import { eventually } from '../eventually.ts'
+import { build, logIn, settings, signUp } from '../helper.ts'
+import { startProxy } from '../proxy.ts'
+import { startCluster, startRedis } from '../redis.ts'
+import type { FastifyInstance } from 'fastify'
+
+const isUp = (app: FastifyInstance) => app.health.report().redis?.status === 'up'
+const write = (app: FastifyInstance, key = 'key') => app.fastPath!.run((redis) => redis.set(key, 'value'))
+const isWritable = (app: FastifyInstance, key?: string) => write(app, key).then(() => true, () => false)
+const PATIENT = { REDIS_COMMAND_TIMEOUT: '5000' }
+
+test('without Redis there is no fast path, and nothing is missed', async (t) => {
+  const app = await build(t)
+  t.equal(app.fastPath, null)
+  t.match((await app.inject('/ready')).json(), { ready: true, checks: { redis: { status: 'disabled' } } })
+  t.match((await app.inject('/status')).json(), { status: 'up', dependencies: { redis: { status: 'disabled' } } })
+})
+
+test('one Redis is named by its URL, with password and database', async (t) => {
+  const redis = await startRedis(t, ['--requirepass', 'p@ss'])
+  const app = await build(t, { ...PATIENT, REDIS_URL: `redis://:p%40ss@127.0.0.1:${redis.port}/2` })
+  await eventually(() => isUp(app))
+  t.equal(await write(app), 'OK')
+  await redis.admin.select(2)
+  t.equal(await redis.admin.get('key'), 'value')
+  t.match((await app.inject('/ready')).json(), { ready: true, checks: { redis: { status: 'up' } } })
+  t.match((await app.inject('/status')).json(), { status: 'up', dependencies: { redis: { status: 'up' } } })
+})
+
+test('a cluster is named by some of its nodes, a key goes to its master', async (t) => {
+  const cluster = await startCluster(t)
+  const app = await build(t, { ...PATIENT, REDIS_CLUSTER_NODES: `127.0.0.1:1,${cluster.urls[0]},${cluster.urls[4]}` })
+  await eventually(() => isUp(app))
+  const keys = Array.from({ length: 30 }, (_, i) => `key ${i}`)
+  await Promise.all(keys.map((key) => write(app, key)))
+  t.same((await cluster.keys()).sort(), keys.sort())
+
+  await t.test('slots that move are followed', async (t) => {
+    const [from, to] = [await cluster.masterOf('moved'), await cluster.masterOf('elsewhere')]
+    t.not(from.port, to.port)
+    const slot = await from.admin.cluster('KEYSLOT', 'moved')
+    const [fromId, toId] = [await from.admin.cluster('MYID'), await to.admin.cluster('MYID')]
+    await to.admin.cluster('SETSLOT', slot, 'IMPORTING', fromId)
+    await from.admin.cluster('SETSLOT', slot, 'MIGRATING', toId)
+    t.equal(await write(app, 'moved'), 'OK', 'ASK')
+    t.equal(await to.admin.call('CLUSTER', 'COUNTKEYSINSLOT', slot), 1)
+    for (const { admin } of [to, from]) await admin.cluster('SETSLOT', slot, 'NODE', toId)
+    t.equal(await write(app, 'moved'), 'OK', 'MOVED')
+  })
+
+  await t.test('a master that dies is replaced, without a restart of ours', async (t) => {
+    const master = await cluster.masterOf('key 0')
+    await master.kill()
+    t.comment(`writable again ${await eventually(() => isWritable(app, 'key 0'), 30_000)} ms after the kill`)
+    t.ok((await Promise.all(keys.map((key) => isWritable(app, key)))).every(Boolean))
+    await eventually(() => isUp(app))
+    await master.restart()
+    await eventually(async () => (await master.admin.role())[0] === 'slave', 30_000)
+    t.equal(await write(app, 'key 0'), 'OK')
+  })
+})
+
+for (const [what, mode] of [['refuses', 'refuse'], ['is silent', 'swallow'], ['resets', 'reset']] as const) {
+  test(`where Redis ${what} the service starts, goes on without it, and takes to it when it comes`, async (t) => {
+    const redis = await startRedis(t)
+    const proxy = await startProxy(t, redis.url, mode)
+    const startedAt = performance.now()
+    const app = await build(t, { REDIS_URL: proxy.url })
+    t.comment(`ready after ${Math.round(performance.now() - startedAt)} ms`)
+    await withoutRedis(t, app)
+    await proxy.set('pass')
+    t.comment(`up ${await eventually(() => isUp(app))} ms after the return`)
+    t.ok(await eventually(() => isWritable(app)) >= 0)
+  })
+}
+
+test('a name that nobody knows, and a cluster of which no node answers, do not hold up the start', async (t) => {
+  for (const env of [{ REDIS_URL: 'redis://nowhere.invalid' }, { REDIS_CLUSTER_NODES: 'nowhere.invalid:1' }, { REDIS_CLUSTER_NODES: '127.0.0.1:1,127.0.0.1:2' }]) {
+    await withoutRedis(t, await build(t, env))
+  }
+})
+
+test('a Redis that falls silent costs its deadline, and is back when it is', async (t) => {
+  const redis = await startRedis(t)
+  const proxy = await startProxy(t, redis.url)
+  const app = await build(t, { REDIS_URL: proxy.url })
+  await eventually(() => isUp(app))
+  await proxy.set('swallow')
+  await t.rejects(write(app), { message: 'no answer from Redis within 150 ms' })
+  await eventually(() => !isUp(app))
+  t.match((await app.inject('/ready')).json(), { ready: true, checks: { redis: { status: 'degraded' } } })
+  t.equal((await app.inject('/status')).json().status, 'degraded')
+  await proxy.set('pass')
+  await eventually(() => isWritable(app))
+  await eventually(() => isUp(app))
+})
+
+test('what cannot serve is left alone until it can: restarted, a replica, full, wanting a password', async (t) => {
+  const redis = await startRedis(t)
+  const app = await build(t, { ...PATIENT, REDIS_URL: redis.url })
+  await eventually(() => isWritable(app))
+  const troubles = {
+    restart: { start: () => redis.kill(), end: () => redis.restart() },
+    'a replica': { start: () => redis.admin.replicaof('127.0.0.1', 1), end: () => redis.admin.replicaof('NO', 'ONE') },
+    full: { start: () => redis.admin.config('SET', 'maxmemory', '1'), end: () => redis.admin.config('SET', 'maxmemory', '0') },
+    'wanting a password': {
+      start: async () => {
+        await redis.admin.config('SET', 'requirepass', 'secret')
+        await redis.admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+      },
+      end: () => redis.admin.config('SET', 'requirepass', '')
+    }
+  }
+  for (const [what, { start, end }] of Object.entries(troubles)) {
+    await start()
+    await t.rejects(write(app), what)
+    t.equal((await app.inject('/ready')).statusCode, 200)
+    await end()
+    t.comment(`${what}: writable again after ${await eventually(() => isWritable(app))} ms`)
+  }
+})
+
+test('a script is one step, and is known again after a restart', async (t) => {
+  const redis = await startRedis(t)
+  const app = await buildApp(loadConfig({ ...settings, ...PATIENT, REDIS_URL: redis.url }))
+  t.teardown(() => app.close())
+  await app.ready()
+  const count = app.fastPath!.script('count', "return { redis.call('incrby', KEYS[1], ARGV[1]), ARGV[2] }", 1)
+  await eventually(() => isWritable(app))
+  t.same(await count('counter', 2, 'text'), [2, 'text'])
+  await redis.restart()
+  await eventually(() => isWritable(app))
+  t.same(await count('counter', 3, 'text'), [3, 'text'])
+})
+
+test('closing waits for no Redis', async (t) => {
+  const redis = await startRedis(t)
+  for (const mode of ['pass', 'swallow', 'refuse'] as const) {
+    const proxy = await startProxy(t, redis.url)
+    const app = await buildApp(loadConfig({ ...settings, REDIS_URL: proxy.url }))
+    app.fastPath!.listen('news', () => {})
+    await app.ready()
+    await eventually(() => isWritable(app))
+    await proxy.set(mode)
+    const startedAt = performance.now()
+    await app.close()
+    t.ok(performance.now() - startedAt < 3000, mode)
+  }
+})
+
+test('what is published is heard by every replica, again after a restart, and after a silence', async (t) => {
+  const redis = await startRedis(t)
+  const [ways, heard] = [[await startProxy(t, redis.url), await startProxy(t, redis.url)], [[], []] as string[][]]
+  const apps = await Promise.all(ways.map(({ url }, i) => listening(t, { REDIS_URL: url }, heard[i]!)))
+  await saidAndHeard(apps[0]!, heard, 'first')
+  await redis.restart()
+  await saidAndHeard(apps[0]!, heard, 'second')
+  await ways[1]!.set('swallow')
+  await eventually(() => ways[1]!.connections > 6, 20_000)
+  await ways[1]!.set('pass')
+  await saidAndHeard(apps[0]!, heard, 'third')
+  t.notOk(heard.flat().includes('of another channel'))
+})
+
+test('in a cluster each hears what another says, whichever nodes they are at, and when theirs dies', async (t) => {
+  const cluster = await startCluster(t)
+  const heard: string[][] = [[], [], []]
+  const apps = await Promise.all(heard.map((words, i) => listening(t, { REDIS_CLUSTER_NODES: [cluster.urls[i], ...cluster.urls].join() }, words)))
+  await saidAndHeard(apps[0]!, heard, 'first')
+  await cluster.nodes[1]!.kill()
+  await saidAndHeard(apps[0]!, heard, 'second')
+})
+
+/** All that needs no Redis goes on; what asks it is told at once, or at the deadline. */
+async function withoutRedis (t: Test, app: FastifyInstance) {
+  const startedAt = performance.now()
+  await t.rejects(write(app))
+  t.ok(performance.now() - startedAt < 1000)
+  const { email, headers } = await signUp(app)
+  await logIn(app, email)
+  t.equal((await app.inject({ url: '/me', headers })).statusCode, 200)
+  t.match((await app.inject('/ready')).json(), { ready: true, checks: { redis: { status: 'degraded' } } })
+  t.equal((await app.inject('/status')).json().status, 'degraded')
+}
+
+async function listening (t: Test, env: Record<string, string>, heard: string[]) {
+  const app = await buildApp(loadConfig({ ...settings, ...PATIENT, ...env }))
+  t.teardown(() => app.close())
+  app.fastPath!.listen('news', (message) => heard.push(message))
+  await app.ready()
+  return app
+}
+
+/** Said until it is heard: who is away at the moment misses a word. */
+async function saidAndHeard (speaker: FastifyInstance, heard: string[][], word: string) {
+  await eventually(async () => {
+    await speaker.fastPath!.run((redis) => redis.publish('other', 'of another channel')).catch(() => {})
+    await speaker.fastPath!.run((redis) => redis.publish('news', word)).catch(() => {})
+    return heard.every((words) => words.includes(word))
+  }, 20_000)
+}
