@@ -35,6 +35,7 @@ export default fp(async (app) => {
   const client = createClient(config)
   const listener = createListener(config)
   client.on('error', (error) => app.log.debug({ err: error }, 'redis connection'))
+  client.on('ready', warnOfEviction)
   // It waits for what says that it is not ready, and fails the boot when that never comes.
   await app.register(redis, { client: Object.create(client, { status: { value: 'ready' } }) })
 
@@ -48,7 +49,7 @@ export default fp(async (app) => {
     },
     listen: listener.add
   })
-  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(client)), { isOptional: true })
+  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(mastersOf(client))), { isOptional: true })
 
   app.addHook('onReady', async function connect () {
     client.connect().catch(() => {})      // it goes on trying
@@ -58,13 +59,20 @@ export default fp(async (app) => {
     client.disconnect()
     await listener.close()
   })
+
+  async function warnOfEviction () {
+    const reports = await Promise.all(mastersOf(client).map((server) => server.info('memory'))).catch(() => [])
+    if (reports.some(mayEvict)) app.log.warn('Redis may evict what revocation needs: set its maxmemory-policy to noeviction')
+  }
 }, { name: 'redis', dependencies: ['config', 'health'] })
 
-async function pingAll (client: Redis | Cluster) {
-  if (!('nodes' in client)) return client.ping()
-  const masters = client.nodes('master')
-  if (masters.length === 0) throw new Error('no node of the cluster is known')
-  return Promise.all(masters.map((node) => node.ping()))
+const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes('master') : [client]
+
+const mayEvict = (report: string) => !/^maxmemory:0\r?$/m.test(report) && !report.includes('maxmemory_policy:noeviction')
+
+async function pingAll (servers: Redis[]) {
+  if (servers.length === 0) throw new Error('no node of the cluster is known')
+  return Promise.all(servers.map((server) => server.ping()))
 }
 
 async function within<Result> (ms: number, work: Promise<Result>) {

@@ -137,6 +137,20 @@ test('a script is one step, and is known again after a restart', async (t) => {
   t.same(await count('counter', 3, 'text'), [3, 'text'])
 })
 
+test('a Redis that may evict revocations is warned of', async (t) => {
+  const redis = await startRedis(t, ['--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru'])
+  const isWarned = async () => {
+    const lines: string[] = []
+    const app = await build(t, { ...PATIENT, REDIS_URL: redis.url, LOG_LEVEL: 'info' }, { stream: { write: (line) => lines.push(line) } })
+    await eventually(() => lines.some((line) => line.includes('"check":"redis"')))
+    await write(app)
+    return lines.some((line) => line.includes('maxmemory-policy'))
+  }
+  t.equal(await isWarned(), true)
+  await redis.admin.config('SET', 'maxmemory-policy', 'noeviction')
+  t.equal(await isWarned(), false)
+})
+
 test('closing waits for no Redis', async (t) => {
   const redis = await startRedis(t)
   for (const mode of ['pass', 'swallow', 'refuse'] as const) {

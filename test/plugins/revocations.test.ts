@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
-import { createRevocations, KEEP_SECONDS, type RevocationMarkers } from '../../plugins/revocations/index.ts'
+import { createRevocations, KEEP_SECONDS, type RevocationMarkers } from '../../plugins/revocations/memory.ts'
 
 const UNAVAILABLE = { code: 'SERVICE_UNAVAILABLE', statusCode: 503 }
 const { promise: never } = Promise.withResolvers<string[]>()
@@ -140,7 +140,7 @@ test('an id is kept for longer than any access token lives, by the monotonic clo
 
 test('what is announced is known here at once and published to the others', async (t) => {
   const published: string[][] = []
-  const feed = watched({ publish: (ids) => published.push(ids) })
+  const feed = watched({ publish: async (ids) => { published.push(ids) } })
   await feed.revocations.refresh()
   feed.revocations.announce(['a', 'b'])
   feed.revocations.announce([])
@@ -166,7 +166,7 @@ function watched (markers?: Partial<RevocationMarkers>) {
       source.reads++
       return source.read()
     },
-    markers: markers && { publish: () => {}, has: async () => false, ...markers },
+    markers: markers && { note: () => {}, publish: async () => {}, has: async () => false, ...markers },
     now: () => source.time
   })
   return Object.assign(source, { revocations })

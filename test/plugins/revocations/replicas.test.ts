@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
-import { KEEP_SECONDS } from '../../../plugins/revocations/index.ts'
+import { KEEP_SECONDS } from '../../../plugins/revocations/memory.ts'
 import { eventually } from '../../eventually.ts'
 import { bearer, build, databaseUrl, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
 import { startProxy } from '../../proxy.ts'

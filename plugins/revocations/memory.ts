@@ -1,0 +1,98 @@
+import { performance } from 'node:perf_hooks'
+import { unavailable } from '../errors.ts'
+import type { createMarkers } from './markers.ts'
+
+/** The second source that other replicas write to at once: Redis, where there is one. */
+export type RevocationMarkers = Pick<ReturnType<typeof createMarkers>, 'note' | 'publish' | 'has'>
+
+type Sources = { read: () => Promise<string[]>, markers?: RevocationMarkers, now?: () => number }
+
+const STALE_AFTER_MS = 900
+const JOIN_MS = 300
+/** No access token lives longer than an hour; the rest is for clocks and slow reads. */
+export const KEEP_SECONDS = 3900
+
+/**
+ * The ids of all sessions revoked lately, in memory, so that the check of a session costs no I/O.
+ * What is not in memory is alive only while the feed is fresh; otherwise the markers decide, or nobody does (503).
+ */
+export function createRevocations ({ read, markers, now = () => performance.now() }: Sources) {
+  const revoked = new Map<string, number>()
+  let readSentAt = -Infinity
+  let reading: Promise<void> | undefined
+
+  return {
+    refresh,
+    isFresh,
+    remember,
+
+    /** All of them. */
+    ids: () => [...revoked.keys()],
+
+    /** Whether the whole feed has been read at least once. */
+    get isLoaded () { return readSentAt > -Infinity },
+
+    /** How old what we know is, counted from before it was asked for, in ms. */
+    get age () { return now() - readSentAt },
+
+    /** Makes ids known here at once and to other replicas as soon as may be; call it after the commit. */
+    announce (sessionIds: string[]) {
+      remember(sessionIds)
+      if (sessionIds.length > 0) markers?.publish(sessionIds)
+    },
+
+    /** Throws ServiceUnavailable when nobody can tell. */
+    isRevoked (sessionId: string): boolean | Promise<boolean> {
+      if (revoked.has(sessionId)) return true
+      return isFresh() ? false : askAgain(sessionId)
+    }
+  }
+
+  function isFresh () {
+    return now() - readSentAt <= STALE_AFTER_MS
+  }
+
+  async function askAgain (sessionId: string) {
+    if (readSentAt === -Infinity) throw unavailable(new Error('the revocation feed has never been read'))
+    await within(JOIN_MS, refresh()).catch(() => {})
+    if (revoked.has(sessionId)) return true
+    if (isFresh()) return false
+    if (!markers) throw unavailable(new Error('the revocation feed is stale'))
+    return markers.has(sessionId).catch((error) => { throw unavailable(error) })
+  }
+
+  /** Reads the feed; whoever asks meanwhile joins. */
+  function refresh () {
+    reading ??= readOnce().finally(() => { reading = undefined })
+    return reading
+  }
+
+  async function readOnce () {
+    const sentAt = now()
+    remember(await read())
+    forgetOld()
+    readSentAt = sentAt
+  }
+
+  function remember (sessionIds: string[]) {
+    const news = sessionIds.filter((id) => !revoked.has(id))
+    for (const id of news) revoked.set(id, now())
+    markers?.note(news)
+  }
+
+  // A Map iterates in the order of insertion, so the oldest come first.
+  function forgetOld () {
+    for (const [id, knownSince] of revoked) {
+      if (now() - knownSince < KEEP_SECONDS * 1000) return
+      revoked.delete(id)
+    }
+  }
+}
+
+async function within<Result> (ms: number, work: Promise<Result>) {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`not within ${ms} ms`)), ms)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+}
