@@ -1,8 +1,9 @@
-import { hash } from 'node:crypto'
+import { hash, randomBytes } from 'node:crypto'
 import rateLimit, { normalizeIP } from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { tooManyRequests } from '../errors.ts'
-import { SlidingLog } from './sliding-log.ts'
+import { createSharedLog } from './shared-log.ts'
+import { SlidingLog, type Log } from './sliding-log.ts'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config/index.ts'
 
@@ -51,27 +52,39 @@ const dimensionsOf = (config: Config) => ({
 })
 
 export default fp(async (app) => {
-  const store = new SlidingLog()
-  await app.register(rateLimit, { global: false, store: class extends SlidingLog { constructor () { super(); return store } } })
-  app.decorate('limits', createLimits(app, store))
+  const local = new SlidingLog()
+  const log = app.fastPath ? createSharedLog(app.fastPath, local) : local
+  await app.register(rateLimit, { global: false, store: storeOf(log) })
+  app.decorate('limits', createLimits(app, log))
   app.decorateRequest('slots', null)
 
   app.addHook('onRequest', async function countForAddress (request, reply) {
     if (request.routeOptions.config.limit === undefined) await app.limits.take(request, reply, ['address'])
   })
 
-  const timer = setInterval(() => store.prune(), PRUNE_EVERY_MS).unref()
+  const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'rate-limit', dependencies: ['client', 'config', 'errors', 'security'] })
+}, { name: 'rate-limit', dependencies: ['client', 'config', 'errors', 'redis', 'security'] })
 
-function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
+// It makes one store of the class and a child of that for each limiter; all dimensions share the log.
+function storeOf (log: Log) {
+  return class Store {
+    incr = log.incr.bind(log)
+    read = log.read.bind(log)
+    child () { return this }
+  }
+}
+
+function createLimits (app: FastifyInstance, log: Log): Limits {
   const dimensions = dimensionsOf(app.config)
   const values = new WeakMap<FastifyRequest, string>()
-  let slotId = 0
+  // Of this process among all.
+  const origin = randomBytes(6).toString('base64url')
+  let slots = 0
   const limiters = new Map(Object.entries(dimensions).map(([dimension, { max, seconds }]) => [dimension, app.createRateLimit({
     max,
     timeWindow: seconds * 1000,
-    keyGenerator: (request) => `{${dimension}:${values.get(request)}}|${slotId++}`
+    keyGenerator: (request) => `{${dimension}:${values.get(request)}}|${origin}${slots++}`
   })]))
 
   return { look, take, spend, attempt, countFailure }
@@ -87,7 +100,7 @@ function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
     for (const subject of subjects) {
       const { slot, isExceeded } = await ask(request, subject, true)
       if (isExceeded) {
-        taken.forEach(({ key }) => store.refund(key))
+        taken.forEach(({ key }) => log.refund(key))
         refuse(reply, slot)
       }
       taken.push(slot)
@@ -111,7 +124,7 @@ function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
     const who = hash('sha256', account, 'base64url')
     return spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
       const result = await work()
-      for (const { dimension, key } of taken) if (dimension === 'account') store.clear(key)
+      for (const { dimension, key } of taken) if (dimension === 'account') log.clear(key)
       giveBack(request, reply, taken)
       return result
     })
@@ -130,7 +143,7 @@ function createLimits (app: FastifyInstance, store: SlidingLog): Limits {
   }
 
   function giveBack (request: FastifyRequest, reply: FastifyReply, taken: Slot[]) {
-    taken.forEach(({ key }) => store.refund(key))
+    taken.forEach(({ key }) => log.refund(key))
     request.slots = slotsOf(request).filter((slot) => !taken.includes(slot))
     tell(reply, request.slots)
   }

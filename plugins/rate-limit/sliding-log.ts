@@ -1,18 +1,30 @@
 import { performance } from 'node:perf_hooks'
 
 type Slot = { id: string, takenAt: number }
-type Log = { slots: Slot[], windowMs: number }
+type Slots = { slots: Slot[], windowMs: number }
 /** `current` is how many slots are taken, this one included, or max + 1 when refused; `ttl` is the time until a slot frees, in ms. */
-type Decision = { current: number, ttl: number }
-type Callback = (error: Error | null, decision?: Decision) => void
+export type Decision = { current: number, ttl: number }
+export type Callback = (error: Error | null, decision?: Decision) => void
 
 /**
- * An exact sliding log in memory: at most `max` slots per key in any window, and the n-th slot frees exactly one window after
- * it was taken. A refused request takes none. Keys have the form `{dimension:value}|slotId`, so that one slot can be given back.
- * It has the interface @fastify/rate-limit wants of a store; its twin in Redis has the same.
+ * An exact sliding log: at most `max` slots per key in any window, and the n-th slot frees exactly one window after it was
+ * taken. A refused request takes none. Keys have the form `{dimension:value}|slotId`, so that one slot can be given back.
  */
-export class SlidingLog {
-  #logs = new Map<string, Log>()
+export interface Log {
+  incr: (key: string, done: Callback, windowMs: number, max: number) => void
+  /** What `incr` would answer, without taking a slot. */
+  read: (key: string, done: Callback, windowMs: number, max: number) => void
+  /** Gives one slot back. */
+  refund: (key: string) => void
+  /** Forgets all slots of the key. */
+  clear: (key: string) => void
+}
+
+const MOST_KEYS = 100_000
+
+/** The log of this process, in memory. */
+export class SlidingLog implements Log {
+  #logs = new Map<string, Slots>()
   #now: () => number
 
   constructor (now: () => number = () => performance.now()) {
@@ -20,8 +32,6 @@ export class SlidingLog {
   }
 
   get size () { return this.#logs.size }
-
-  child () { return this }
 
   incr (key: string, done: Callback, windowMs: number, max: number) {
     const [name, id] = split(key)
@@ -33,24 +43,22 @@ export class SlidingLog {
     }
     slots.push({ id, takenAt: this.#now() })
     this.#logs.set(name, log)
+    if (this.#logs.size > MOST_KEYS) this.#makeRoom()
     done(null, { current: slots.length, ttl: this.#untilFree(log) })
   }
 
-  /** What `incr` would answer, without taking a slot. */
   read (key: string, done: Callback, windowMs: number, max: number) {
     const log = this.#logs.get(split(key)[0]) ?? { slots: [], windowMs }
     const taken = this.#live(log).length
     done(null, { current: taken >= max ? max + 1 : taken, ttl: this.#untilFree(log) })
   }
 
-  /** Gives one slot back. */
   refund (key: string) {
     const [name, id] = split(key)
     const log = this.#logs.get(name)
     if (log) log.slots = log.slots.filter((slot) => slot.id !== id)
   }
 
-  /** Forgets all slots of the key. */
   clear (key: string) {
     this.#logs.delete(split(key)[0])
   }
@@ -62,14 +70,21 @@ export class SlidingLog {
     }
   }
 
+  // Memory is bounded, whoever comes from however many addresses; the oldest key has had most of its window.
+  #makeRoom () {
+    this.prune()
+    const [oldest] = this.#logs.keys()
+    if (this.#logs.size > MOST_KEYS) this.#logs.delete(oldest!)
+  }
+
   // Slots are in the order of time, so that those that are free again come first.
-  #live (log: Log) {
+  #live (log: Slots) {
     const first = log.slots.findIndex(({ takenAt }) => this.#now() - takenAt < log.windowMs)
     if (first !== 0) log.slots = first === -1 ? [] : log.slots.slice(first)
     return log.slots
   }
 
-  #untilFree ({ slots: [oldest], windowMs }: Log) {
+  #untilFree ({ slots: [oldest], windowMs }: Slots) {
     return oldest ? Math.max(0, oldest.takenAt + windowMs - this.#now()) : 0
   }
 }

@@ -187,9 +187,20 @@ test('pruning drops the keys that are free again, and no slot that is taken', as
   t.match(look('late'), { current: 1, ttl: WINDOW - 1 })
 })
 
+test('memory is bounded: among too many keys those that are free go first, then the oldest', async (t) => {
+  const { log, clock, take, look } = start()
+  take('free')
+  clock.now = WINDOW
+  for (let i = 0; i < 100_000; i++) take(String(i))
+  t.equal(log.size, 100_000)
+  t.match(look('0'), { current: 1 })
+  take('one more')
+  t.equal(log.size, 100_000)
+  t.match([look('0'), look('1'), look('one more')], [{ current: 0 }, { current: 1 }, { current: 1 }])
+})
+
 test('by default time is monotonic and runs', async (t) => {
   const log = new SlidingLog()
-  t.equal(log.child(), log, 'all dimensions share one log')
   const times: number[] = []
   const note = (error: Error | null, { ttl } = { ttl: -1 }) => times.push(error ? -1 : ttl)
   log.incr('{address:a}|0', note, WINDOW, 1)
