@@ -43,7 +43,8 @@ export class SlidingLog implements Log {
     }
     slots.push({ id, takenAt: this.#now() })
     this.#logs.set(name, log)
-    if (this.#logs.size > MOST_KEYS) this.#makeRoom()
+    // Memory is bounded, whoever comes from however many addresses; the oldest key has had most of its window.
+    if (this.#logs.size > MOST_KEYS) this.#logs.delete(this.#logs.keys().next().value!)
     done(null, { current: slots.length, ttl: this.#untilFree(log) })
   }
 
@@ -68,13 +69,6 @@ export class SlidingLog implements Log {
     for (const [name, log] of this.#logs) {
       if (this.#live(log).length === 0) this.#logs.delete(name)
     }
-  }
-
-  // Memory is bounded, whoever comes from however many addresses; the oldest key has had most of its window.
-  #makeRoom () {
-    this.prune()
-    const [oldest] = this.#logs.keys()
-    if (this.#logs.size > MOST_KEYS) this.#logs.delete(oldest!)
   }
 
   // Slots are in the order of time, so that those that are free again come first.
