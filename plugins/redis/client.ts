@@ -35,7 +35,7 @@ export function createClient (config: Where): Redis | Cluster {
     retryDelayOnClusterDown: REDIRECTION_PAUSE_MS,
     retryDelayOnTryAgain: REDIRECTION_PAUSE_MS,
     slotsRefreshTimeout: connection.connectTimeout,
-    slotsRefreshInterval: 1000
+    slotsRefreshInterval: 0      // its timer may outlive the client: whoever checks the health asks for the slots
   })
 }
 

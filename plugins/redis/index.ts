@@ -49,7 +49,7 @@ export default fp(async (app) => {
     },
     listen: listener.add
   })
-  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(mastersOf(client))), { isOptional: true })
+  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(client)), { isOptional: true })
 
   app.addHook('onReady', async function connect () {
     client.connect().catch(() => {})      // it goes on trying
@@ -70,9 +70,11 @@ const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes(
 
 const mayEvict = (report: string) => !/^maxmemory:0\r?$/m.test(report) && !report.includes('maxmemory_policy:noeviction')
 
-async function pingAll (servers: Redis[]) {
-  if (servers.length === 0) throw new Error('no node of the cluster is known')
-  return Promise.all(servers.map((server) => server.ping()))
+async function pingAll (client: Redis | Cluster) {
+  if ('nodes' in client) client.refreshSlotsCache()
+  const masters = mastersOf(client)
+  if (masters.length === 0) throw new Error('no node of the cluster is known')
+  return Promise.all(masters.map((server) => server.ping()))
 }
 
 async function within<Result> (ms: number, work: Promise<Result>) {

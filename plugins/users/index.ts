@@ -11,7 +11,7 @@ declare module 'fastify' {
   interface FastifyInstance { users: ReturnType<typeof createUsers> }
 }
 
-type Needs = Pick<FastifyInstance, 'db' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 type User = { id: string, email: string, displayName: string | null, createdAt: string, updatedAt: string }
 type UserRow = Omit<User, 'createdAt' | 'updatedAt'> & { createdAt: Date, updatedAt: Date }
 type Account = Verified & { emailCanonical: string, passwordHash: string, isDisabled: boolean }
@@ -25,11 +25,15 @@ const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp(
 // If-Match: * asks for any version there is (RFC 9110 section 13.1.1).
 const ANY = '*'
 
-export function createUsers ({ db, passwords, sessions, revocations, etag, log }: Needs) {
+export function createUsers ({ cache, db, passwords, sessions, revocations, etag, log }: Needs) {
   return {
     canonicalEmail,
     etagOf,
-    get,
+
+    /** As it was a second ago at most; exact where a condition asks for a version. */
+    async get (id: string, conditions: Conditions) {
+      return conditions['if-match'] === undefined ? cache.get(id, () => read(id)) : read(id)
+    },
 
     /** What a new user would be made of; throws what is wrong with it, before any hash is computed. */
     draft ({ email, password, displayName = null }: { email: string, password: string, displayName?: string | null }) {
@@ -70,20 +74,23 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
       const [row] = await db.query<UserRow>(`
         update users set display_name = $2, ${TOUCH}
         where id = $1 and ($3::timestamptz is null or updated_at = $3) returning ${COLUMNS}`, [id, displayName?.trim() ?? null, version])
-      if (row) return toUser(row)
-      throw version ? new PreconditionFailed() : new Unauthorized()
+      if (!row) throw version ? new PreconditionFailed() : new Unauthorized()
+      const user = toUser(row)
+      cache.supersede(id, user.updatedAt)
+      return user
     },
 
     /** Replaces the password of a session's account and ends its other sessions. */
     async changePassword (account: Account, sessionId: string, { currentPassword, newPassword }: { currentPassword: string, newPassword: string }) {
       const { id, epoch } = await verified(account, currentPassword)
       const passwordHash = await passwords.hash(newPassword)
-      const revoked = await db.tx(async (tx) => {
-        const [row] = await tx.query(`update users set password_hash = $3, epoch = epoch + 1, ${TOUCH} where id = $1 and epoch = $2 returning id`, [id, epoch, passwordHash])
+      const { version, revoked } = await db.tx(async (tx) => {
+        const [row] = await tx.query<UserRow>(`update users set password_hash = $3, epoch = epoch + 1, ${TOUCH} where id = $1 and epoch = $2 returning ${COLUMNS}`, [id, epoch, passwordHash])
         if (!row) throw new InvalidCredentials()
-        return sessions.revokeUnderLock(tx, id, 'password changed', sessionId)
+        return { version: toUser(row).updatedAt, revoked: await sessions.revokeUnderLock(tx, id, 'password changed', sessionId) }
       })
       revocations.announce(revoked)
+      cache.supersede(id, version)
     },
 
     /** Refuses a new password before any hash is computed. */
@@ -105,6 +112,7 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
         return ids
       })
       revocations.announce(revoked)
+      cache.supersede(id)
       log.debug({ userId: id }, 'user deleted')
     }
   }
@@ -126,7 +134,7 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
     return etag.of(`${id} ${updatedAt}`)
   }
 
-  async function get (id: string): Promise<User> {
+  async function read (id: string): Promise<User> {
     const [row] = await db.query<UserRow>(`select ${COLUMNS} from users where id = $1`, [id])
     if (!row) throw new Unauthorized()
     return toUser(row)
@@ -150,7 +158,7 @@ export function createUsers ({ db, passwords, sessions, revocations, etag, log }
   async function meets (id: string, conditions: Conditions) {
     const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = conditions
     if (ifMatch === undefined && ifNoneMatch === undefined) return null
-    const user = await get(id)
+    const user = await read(id)
     if (etag.isKnown(conditions, etagOf(user))) throw new PreconditionFailed()
     return ifMatch === undefined || ifMatch.trim() === ANY ? null : user.updatedAt
   }
@@ -162,4 +170,4 @@ function toUser ({ id, email, displayName, createdAt, updatedAt }: UserRow): Use
 
 export default fp(async (app) => {
   app.decorate('users', createUsers(app))
-}, { name: 'users', dependencies: ['db', 'passwords', 'sessions', 'revocations', 'etag'] })
+}, { name: 'users', dependencies: ['cache', 'db', 'passwords', 'sessions', 'revocations', 'etag'] })

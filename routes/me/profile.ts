@@ -17,7 +17,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       response: answers({ 200: UserAnswerSchema, 304: Type.Null({ description: 'It is still this version' }) }, ...GUARDED, 'PRECONDITION_FAILED')
     }
   }, async (request, reply) => {
-    const user = await app.users.get(request.user.id)
+    const user = await app.users.get(request.user.id, request.headers)
     const etag = app.users.etagOf(user)
     reply.headers({ etag, 'cache-control': 'private, no-cache' })
     if (app.etag.isKnown(request.headers, etag)) return reply.code(304).send(app.etag.nothing())
