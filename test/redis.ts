@@ -55,9 +55,9 @@ export async function startRedis (t: Test, args: string[] = []) {
 }
 
 /** Three masters, a replica of each: what a feature that uses Redis must work with too. */
-export async function startCluster (t: Test) {
+export async function startCluster (t: Test, args: string[] = []) {
   const nodes = await Promise.all(Array.from({ length: 6 }, () => startRedis(t, [
-    '--cluster-enabled', 'yes', '--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--cluster-replica-validity-factor', '0'
+    '--cluster-enabled', 'yes', '--cluster-node-timeout', String(NODE_TIMEOUT_MS), '--cluster-replica-validity-factor', '0', ...args
   ])))
   const masters = nodes.slice(0, 3)
   await Promise.all(masters.map(({ admin }, i) => admin.cluster('ADDSLOTS', ...slotsOf(i, masters.length))))

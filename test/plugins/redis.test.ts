@@ -1,4 +1,9 @@
+import { once } from 'node:events'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
+import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import { generate } from 'selfsigned'
 import { test, type Test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
@@ -31,9 +36,24 @@ test('one Redis is named by its URL, with password and database', async (t) => {
   t.match((await app.inject('/status')).json(), { status: 'up', dependencies: { redis: { status: 'up' } } })
 })
 
-test('a cluster is named by some of its nodes, a key goes to its master', async (t) => {
-  const cluster = await startCluster(t)
-  const app = await build(t, { ...PATIENT, REDIS_CLUSTER_NODES: `127.0.0.1:1,${cluster.urls[0]},${cluster.urls[4]}` })
+test('rediss:// is spoken over TLS, with whom the machine trusts', async (t) => {
+  const { cert, private: key } = await generate([{ name: 'commonName', value: 'redis' }], { extensions: [{ name: 'subjectAltName', altNames: [{ type: 7, ip: '127.0.0.1' }] }] })
+  const folder = t.testdir({ cert, key })
+  const tlsPort = await freePort()
+  await startRedis(t, ['--tls-port', String(tlsPort), '--tls-cert-file', join(folder, 'cert'), '--tls-key-file', join(folder, 'key'), '--tls-auth-clients', 'no', '--tls-ca-cert-file', join(folder, 'cert')])
+  const env = { ...PATIENT, REDIS_URL: `rediss://127.0.0.1:${tlsPort}` }
+  await withoutRedis(t, await build(t, env))
+  const trusted = getCACertificates('default')
+  setDefaultCACertificates([...trusted, cert])
+  t.teardown(() => setDefaultCACertificates(trusted))
+  const app = await build(t, env)
+  await eventually(() => isUp(app))
+  t.equal(await write(app), 'OK')
+})
+
+test('a cluster is named by some of its nodes, the first of which tells the password of all; a key goes to its master', async (t) => {
+  const cluster = await startCluster(t, ['--requirepass', 'p@ss', '--masterauth', 'p@ss'])
+  const app = await build(t, { ...PATIENT, REDIS_CLUSTER_NODES: `redis://:p%40ss@127.0.0.1:1,${cluster.urls[0]},${cluster.urls[4]}` })
   await eventually(() => isUp(app))
   const keys = Array.from({ length: 30 }, (_, i) => `key ${i}`)
   await Promise.all(keys.map((key) => write(app, key)))
@@ -188,6 +208,15 @@ test('in a cluster each hears what another says, whichever nodes they are at, an
   await cluster.nodes[1]!.kill()
   await saidAndHeard(apps[0]!, heard, 'second')
 })
+
+async function freePort () {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
 
 /** All that needs no Redis goes on; what asks it is told at once, or at the deadline. */
 async function withoutRedis (t: Test, app: FastifyInstance) {
