@@ -24,5 +24,7 @@ export default [
   only(['routes/**'], ['**/plugins/**', '**/routes/**', 'pg', 'ioredis'], 'Routes know schemas; everything else is a decorator.'),
   plugins(['plugins/*.ts'], '^\\./(?!errors\\.ts$)|^\\.\\./(?!schemas/)'),
   plugins(['plugins/*/*.ts'], '^\\.\\./(?!errors\\.ts$|\\.\\./(schemas/|package\\.json$))'),
+  // The settings are judged by the very code that reads the keys.
+  plugins(['plugins/config/*.ts'], '^\\.\\./(?!(errors|auth/key-set)\\.ts$|\\.\\./(schemas/|package\\.json$))'),
   only(['app.ts', 'server.ts', 'deploy/**', 'test/**'], ['**/routes/**'], 'Nothing imports routes.')
 ]

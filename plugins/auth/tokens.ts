@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
 import { TokenExpired, Unauthorized } from '../errors.ts'
 import type { FastifyRequest } from 'fastify'
-import type { Key } from './keys.ts'
+import type { Key } from './key-set.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { tokens: Tokens }

@@ -16,8 +16,8 @@ export const setOf = (...keys: object[]) => JSON.stringify({ keys })
 const [one, two] = [makeKey(), makeKey()]
 export const unusableSets: [why: string, json: string][] = [
   ['nothing', ''], ['no JSON', '{"keys":['], ['null', 'null'], ['no keys', '{}'], ['keys that are no list', '{"keys":{}}'], ['an empty list', setOf()], ['a null', '{"keys":[null]}'], ['a key of another type', setOf({ ...one, kty: 'RSA' })],
-  ['another curve', setOf({ ...one, crv: 'Ed448' })], ['a public key', setOf({ ...one, d: undefined })], ['no public half', setOf({ ...one, x: undefined })], ['a short key', setOf({ ...one, d: 'AAAA' })], ['halves of two keys', setOf({ ...one, x: two.x })],
-  ['one bad key among good ones', setOf(one, { ...two, d: 'x' })], ['nbf that is no number', setOf({ ...one, nbf: '0' })], ['nbf null', setOf({ ...one, nbf: null })], ['no key that may sign yet', setOf({ ...one, nbf: 4e9 })]
+  ['another curve', setOf({ ...one, crv: 'Ed448' })], ['a public key', setOf({ ...one, d: undefined })], ['no public half', setOf({ ...one, x: undefined })], ['a short key', setOf({ ...one, d: 'AAAA' })], ['halves of two keys', setOf({ ...one, x: two.x })], ['a padded public half', setOf({ ...one, x: `${one.x}=` })],
+  ['one bad key among good ones', setOf(one, { ...two, d: 'x' })], ['nbf that is no number', setOf({ ...one, nbf: '0' })], ['nbf null', setOf({ ...one, nbf: null })], ['nbf beyond all calendars', setOf(one, { ...two, nbf: 1e300 })], ['no key that may sign yet', setOf({ ...one, nbf: 4e9 })]
 ]
 
 export const encode = (part: unknown) => Buffer.from(typeof part === 'string' ? part : JSON.stringify(part)).toString('base64url')

@@ -1,5 +1,6 @@
 import { test } from 'tap'
-import { createKeys, parseKeys } from '../../../plugins/auth/keys.ts'
+import { parseKeys } from '../../../plugins/auth/key-set.ts'
+import { createKeys } from '../../../plugins/auth/keys.ts'
 import { kidOf, makeKey, setOf, unusableSets } from './forge.ts'
 
 const [one, two] = [makeKey(), makeKey()]

@@ -1,0 +1,50 @@
+import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
+
+export type PublicJwk = { kty: 'OKP', crv: 'Ed25519', x: string, kid: string, alg: 'EdDSA', use: 'sig' }
+export type PrivateJwk = { kty: string, crv: string, d: string, x: string, nbf?: number }
+export type Key = { kid: string, notBefore: number, privateKey: KeyObject, publicPem: string, jwk: PublicJwk }
+
+/** A set of keys: all of them verify and are published, one of them signs. */
+export interface KeySet {
+  keys: readonly Key[]
+  /** The newest key whose `nbf` has passed; the first among equals. */
+  signer: () => Key
+  byId: (kid: string) => Key | undefined
+}
+
+/** Reads a JWKS of private keys (RFC 7517, 8037). Throws when it is no such thing, or when none of its keys may sign yet. */
+export function parseKeys (json: string, now = Date.now): KeySet {
+  const { keys: jwks } = JSON.parse(json) as { keys: PrivateJwk[] }
+  const keys = jwks.map(toKey)
+  const byId = new Map(keys.map((key) => [key.kid, key]))
+  const signer = () => {
+    const candidates = keys.filter(({ notBefore }) => notBefore * 1000 <= now())
+    const newest = candidates.reduce<Key | undefined>((best, key) => best && best.notBefore >= key.notBefore ? best : key, undefined)
+    if (!newest) throw new Error('no key of the set may sign yet')
+    return newest
+  }
+  signer()
+  return { keys, signer, byId: (kid) => byId.get(kid) }
+}
+
+function toKey ({ kty, crv, d, x, nbf = 0 }: PrivateJwk): Key {
+  if (kty !== 'OKP' || crv !== 'Ed25519') throw new Error('only Ed25519 keys sign')
+  if (typeof nbf !== 'number' || Number.isNaN(new Date(nbf * 1000).getTime())) throw new Error('nbf is no time in seconds')
+  const privateKey = createPrivateKey({ key: { kty, crv, d, x }, format: 'jwk' })
+  const publicKey = createPublicKey(privateKey)
+  // Node takes a public half that belongs to another key, or is spelled in another way, which would have another thumbprint.
+  if (publicKey.export({ format: 'jwk' }).x !== x) throw new Error('the halves of a key do not belong together')
+  const kid = thumbprint(x)
+  return {
+    kid,
+    notBefore: nbf,
+    privateKey,
+    publicPem: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
+    jwk: { kty, crv, x, kid, alg: 'EdDSA', use: 'sig' }
+  }
+}
+
+/** RFC 7638, with the members RFC 8037 requires of an OKP key, in lexicographic order. */
+function thumbprint (x: string) {
+  return createHash('sha256').update(JSON.stringify({ crv: 'Ed25519', kty: 'OKP', x })).digest('base64url')
+}
