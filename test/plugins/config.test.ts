@@ -101,7 +101,9 @@ test('keys are Ed25519 pairs, or the start ends', async (t) => {
   const { JWT_KEYS, ...rest } = production
   const broken = [
     'not json', '{}', jwks(), jwks({}), jwks({ ...key, d: undefined }), jwks({ ...key, x: undefined }), jwks({ ...key, kty: 'EC' }), jwks({ ...key, crv: 'X25519' }),
-    jwks({ ...key, x: other.x }), jwks({ ...key, d: 'AAAA' }), jwks(key, {}), jwks({ ...key, nbf: 4e9 }), jwks(key, { ...other, nbf: '0' }), jwks(generateKeyPairSync('x25519').privateKey.export({ format: 'jwk' }))
+    jwks({ ...key, x: other.x }), jwks({ ...key, d: 'AAAA' }), jwks(key, {}), jwks({ ...key, nbf: 4e9 }), jwks(key, { ...other, nbf: '0' }), jwks({ ...key, d: '' }), jwks({ kty: 'oct', k: random(8) }), jwks({ kty: 'oct', k: random() }),
+    jwks(generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey.export({ format: 'jwk' })), jwks(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey.export({ format: 'jwk' })),
+    jwks(generateKeyPairSync('x25519').privateKey.export({ format: 'jwk' }))
   ]
   for (const json of broken) {
     t.same(faultsOf({ ...rest, JWT_KEYS: json }), ['JWT_KEYS is not a JWKS of Ed25519 private keys, one of which may sign'], json.slice(0, 40))

@@ -41,11 +41,19 @@ test('a signature is one of our key over exactly this header and payload, spelle
     ...flipped,
     ['no signature', `${header}.${payload}.`], ['no third part', `${header}.${payload}`], ['one character less', accessToken.slice(0, -1)], ['half of it', `${header}.${payload}.${signature.slice(0, 43)}`],
     ['one character more', `${accessToken}A`], ['zeros', `${header}.${payload}.${'A'.repeat(86)}`], ['padding', `${accessToken}==`], ['twice', `${accessToken}${signature}`],
+    ['the same point, and a scalar with the order of the group added', `${header}.${payload}.${withOrderAdded(signature)}`],
     ['another payload', `${header}.${admin}.${signature}`], ['another header', `${encode({ alg: 'EdDSA', typ: 'at+jwt', kid: kidOf(jwk), x: 1 })}.${payload}.${signature}`],
     ['a signature of another token', `${header}.${payload}.${forge(claims, { kid: undefined }).split('.')[2]}`],
     ['another key, our kid', forge(claims, { kid: kidOf(jwk) }, attacker)], ['another key, its kid', forge(claims, {}, attacker)]
   ])
 })
+
+/** An equation that holds for s holds for s + L as well, which is why RFC 8032 section 5.1.7 bounds s. */
+function withOrderAdded (signature: string) {
+  const bytes = Buffer.from(signature, 'base64url')
+  const scalar = BigInt(`0x${Buffer.from(bytes.subarray(32)).reverse().toString('hex')}`) + 2n ** 252n + 27742317777372353535851937790883648493n
+  return Buffer.concat([bytes.subarray(0, 32), Buffer.from(scalar.toString(16).padStart(64, '0'), 'hex').reverse()]).toString('base64url')
+}
 
 test('the key decides the algorithm, not the header', async (t) => {
   const { claims, refuses } = await start(t)

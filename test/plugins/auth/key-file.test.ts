@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { test } from 'tap'
-import { bearer, build, logIn, signUp } from '../../helper.ts'
+import { bearer, build, logIn, settings, signUp } from '../../helper.ts'
+import { run } from '../../processes.ts'
 import { decodeJwt, forge, jwk, kidOf, makeKey, me, setOf, unusableSets } from './forge.ts'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Test } from 'tap'
@@ -129,4 +130,10 @@ test('the file is read every 10 seconds', async (t) => {
   mock.timers.tick(1)
   while (app.keys.current === before) await turn()
   t.equal(app.keys.current.signer().kid, kidOf(two))
+})
+
+test('a start whose keys cannot sign ends with a sentence, which quotes nothing', async (t) => {
+  const cut = setOf(one).slice(0, -10)
+  const { code, stdout, stderr } = await run(t, 'server.ts', [], { ...settings, JWT_KEYS: cut })
+  t.same([code, stdout, stderr], [1, '', 'The settings are not usable:\n  - JWT_KEYS is not a JWKS of Ed25519 private keys, one of which may sign\n'])
 })
