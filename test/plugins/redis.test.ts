@@ -57,7 +57,7 @@ test('a cluster is named by some of its nodes, the first of which tells the pass
   await eventually(() => isUp(app))
   const keys = Array.from({ length: 30 }, (_, i) => `key ${i}`)
   await Promise.all(keys.map((key) => write(app, key)))
-  t.same((await cluster.keys()).sort(), keys.sort())
+  t.same((await cluster.keys()).filter((key) => keys.includes(key)).sort(), keys.sort())
 
   await t.test('slots that move are followed', async (t) => {
     const [from, to] = [await cluster.masterOf('moved'), await cluster.masterOf('elsewhere')]
