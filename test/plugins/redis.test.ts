@@ -27,7 +27,7 @@ test('without Redis there is no fast path, and nothing is missed', async (t) => 
 
 test('one Redis is named by its URL, with password and database', async (t) => {
   const redis = await startRedis(t, ['--requirepass', 'p@ss'])
-  const app = await build(t, { ...PATIENT, REDIS_URL: `redis://:p%40ss@127.0.0.1:${redis.port}/2` })
+  const app = await build(t, { ...PATIENT, REDIS_URL: `redis://default:p%40ss@127.0.0.1:${redis.port}/2` })
   await eventually(() => isUp(app))
   t.equal(await write(app), 'OK')
   await redis.admin.select(2)
