@@ -8,12 +8,12 @@ declare module 'fastify' {
 export type HealthState = 'up' | 'down' | 'degraded' | 'disabled'
 
 const INTERVAL_MS = 1000
-const INTERVAL_AT_START_MS = 200
+const INTERVAL_AT_START_MS = 50
 const DEADLINE_MS = 1000
 const FAILURES_TO_FALL = 3
 const SUCCESSES_TO_RISE = 2
 // At the start it is normal that a dependency is not there yet; after two seconds somebody should know why.
-const FAILURES_TO_TELL = 10
+const FAILURES_TO_TELL = 40
 
 type Check = { name: string, run: () => Promise<unknown>, isOptional: boolean, isUp: boolean, hasRisen: boolean, streak: number, failures: number }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { eventually } from './eventually.ts'
+import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
 export type RedisServer = Awaited<ReturnType<typeof startRedis>>
@@ -87,6 +88,10 @@ export async function startCluster (t: Test, args: string[] = []) {
     }
   }
 }
+
+/** Fulfilled when a replica and its Redis speak with each other. */
+export const connected = ({ fastPath }: FastifyInstance) =>
+  eventually(() => fastPath!.run((redis) => redis.get('any')).then(() => true, () => false))
 
 const slotsOf = (i: number, of: number) => Array.from({ length: SLOTS }, (_, slot) => slot).filter((slot) => Math.floor(slot * of / SLOTS) === i)
 

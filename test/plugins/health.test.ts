@@ -19,11 +19,11 @@ test('a check is up with its first success', async (t) => {
   t.same(changes, [['database', true, undefined]])
 })
 
-test('a check that has never been up is told of once, after ten failures', async (t) => {
+test('a check that has never been up is told of once, after forty failures', async (t) => {
   const { health, answer, changes } = watched()
-  await answer(...Array(9).fill(false))
+  await answer(...Array(39).fill(false))
   t.same(changes, [])
-  await answer(...Array(9).fill(false))
+  await answer(...Array(39).fill(false))
   t.match(changes, [['database', false, { message: 'away' }]])
   t.equal(changes.length, 1)
   await answer(true)

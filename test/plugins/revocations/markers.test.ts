@@ -4,7 +4,7 @@ import { KEEP_SECONDS } from '../../../plugins/revocations/memory.ts'
 import { eventually } from '../../eventually.ts'
 import { build, databaseUrl, signUp } from '../../helper.ts'
 import { startProxy } from '../../proxy.ts'
-import { startCluster, startRedis, type RedisServer } from '../../redis.ts'
+import { connected, startCluster, startRedis, type RedisServer } from '../../redis.ts'
 import type { FastifyInstance } from 'fastify'
 
 type User = Awaited<ReturnType<typeof signUp>>
@@ -119,7 +119,7 @@ test('without PostgreSQL and Redis nobody is let in or logged out, and both are 
 async function replica (t: Test, env: Record<string, string>) {
   const way = await startProxy(t, databaseUrl)
   const app = await build(t, { ...PATIENT, ...env, DATABASE_URL: way.url })
-  await eventually(() => app.health.report().redis?.status === 'up')
+  await connected(app)
   return {
     app,
     findDatabase: () => way.set('pass'),
