@@ -2,6 +2,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
+import { pathToFileURL } from 'node:url'
 import fp from 'fastify-plugin'
 import { runner } from 'node-pg-migrate'
 import pg from 'pg'
@@ -19,6 +20,12 @@ const UNDEFINED_TABLE = '42P01'
 const NOTICE_OUR_END = `
   select set_config(name, '500', false) from pg_settings
   where name = 'client_connection_check_interval' and version() !~* 'windows|mingw|visual'`
+
+// The library's own loader would compile what Node can run.
+const LOADERS = [
+  { extensions: ['.sql'], loader: 'legacySql' as const },
+  { extensions: ['.ts'], loader: (paths: string[]) => Promise.all(paths.map(load)) }
+]
 
 type PgError = Error & { code?: string }
 
@@ -52,6 +59,7 @@ async function attempt ({ databaseUrl, direction, log, signal }: Options) {
       direction,
       count: direction === 'up' ? Infinity : 1,
       singleTransaction: false,
+      migrationLoaderStrategies: LOADERS,
       logger: { info: tell, warn: tell, error: tell }
     })
     return done.map(({ name }) => name)
@@ -59,6 +67,10 @@ async function attempt ({ databaseUrl, direction, log, signal }: Options) {
     signal?.removeEventListener('abort', leave)
     await client.end()
   }
+}
+
+async function load (path: string) {
+  return { id: path, filePaths: [path], actions: await import(pathToFileURL(path).href) }
 }
 
 /** Another process migrates, or a table could not be locked while others used it. */
