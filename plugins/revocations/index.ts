@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks'
 import fp from 'fastify-plugin'
 import { createFeed } from './feed.ts'
 import { createMarkers } from './markers.ts'
@@ -9,7 +8,6 @@ declare module 'fastify' {
 }
 
 const ROUND_MS = 400
-const PURGE_EVERY_MS = 60_000
 const NOT_MIGRATED = '42P01'
 
 export default fp(async (app) => {
@@ -18,13 +16,13 @@ export default fp(async (app) => {
   const revocations = createRevocations({ read: feed.read, markers })
   markers?.follow(revocations.remember)
   app.decorate('revocations', revocations)
+  app.purge.add({ table: 'revocations', first: '0', endedAt: 'at', keepSeconds: KEEP_SECONDS })
   app.health.add('database', async () => {
     if (!revocations.isLoaded) throw new Error('the revocation feed has not been read yet')
   })
 
   const loops = [repeat(readFeed), repeat(keepMarkers)]
   let isGood = true
-  let purgedAt = -Infinity
   let isClosing = false
   app.addHook('onReady', async function follow () { loops.forEach(({ start }) => start()) })
   app.addHook('onClose', async () => {
@@ -45,13 +43,6 @@ export default fp(async (app) => {
     }
     if (!isGood) app.log.info('the revocation feed is read again')
     isGood = true
-    if (performance.now() - purgedAt > PURGE_EVERY_MS) await purge()
-  }
-
-  async function purge () {
-    purgedAt = performance.now()
-    await app.db.query('delete from revocations where at < clock_timestamp() - make_interval(secs => $1)', [KEEP_SECONDS])
-      .catch((error) => app.log.warn({ err: error }, 'old revocations could not be purged'))
   }
 
   // Only who knows all may say that all is there.
@@ -64,7 +55,7 @@ export default fp(async (app) => {
       app.log.debug({ err: error }, 'the revocations cannot be written to Redis')
     }
   }
-}, { name: 'revocations', dependencies: ['config', 'db', 'health', 'redis'] })
+}, { name: 'revocations', dependencies: ['config', 'health', 'purge', 'redis'] })
 
 /** Does the work again and again, with a pause after each time. */
 function repeat (work: () => Promise<void>) {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import fp from 'fastify-plugin'
-import { v7 as uuidv7 } from 'uuid'
+import { NIL, v7 as uuidv7 } from 'uuid'
 import { InvalidCredentials, InvalidRefreshToken, NotFound } from '../errors.ts'
 import { createRefreshTokens, sha256, type RefreshClaim } from './refresh-token.ts'
 import { createRotation } from './rotation.ts'
@@ -20,6 +20,8 @@ type Needs = Pick<FastifyInstance, 'config' | 'db' | 'tokens' | 'revocations'> &
 type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
 
 const USER_AGENT_LENGTH = 256
+// What has ended is refused with or without its row, which stays for whoever asks what happened.
+const KEEP_SECONDS = 86_400
 
 export function createSessions ({ config, db, tokens, revocations, log }: Needs) {
   const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
@@ -87,9 +89,6 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
         update sessions set revoked_at = now(), revoked_reason = 'session limit' where id in (select id from surplus) returning id
       ), noted as (
         insert into revocations (session_id) select id from evicted
-      ), forgotten as (
-        delete from sessions
-        where user_id = $2 and least(expires_at, idle_expires_at, revoked_at) < now() - interval '1 day'
       ), opened as (
         insert into sessions (id, user_id, nonce_hash, idle_expires_at, expires_at, ip, user_agent)
         values ($1, $2, $3, now() + make_interval(secs => $4), now() + make_interval(secs => $5), $6, $7)
@@ -134,4 +133,5 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
 
 export default fp(async (app) => {
   app.decorate('sessions', createSessions(app))
-}, { name: 'sessions', dependencies: ['config', 'db', 'tokens', 'revocations', 'client'] })
+  app.purge.add({ table: 'sessions', first: NIL, endedAt: 'least(expires_at, idle_expires_at, revoked_at)', keepSeconds: KEEP_SECONDS })
+}, { name: 'sessions', dependencies: ['config', 'db', 'tokens', 'revocations', 'client', 'purge'] })
