@@ -1,0 +1,68 @@
+import { deepStrictEqual, ok } from 'node:assert'
+import fc from 'fast-check'
+import { test } from 'tap'
+import { createSharedLog } from '../../../plugins/rate-limit/shared-log.ts'
+import { SlidingLog, type Log } from '../../../plugins/rate-limit/sliding-log.ts'
+import { eventually } from '../../eventually.ts'
+import { build } from '../../helper.ts'
+import { startRedis } from '../../redis.ts'
+import { ask } from './ask.ts'
+import { fullest, limits, plan, steps, type Call, type Limit, type Verdict } from './model.ts'
+
+type Contestant = { log: Log, setClock: (us: number) => void }
+
+const RUNS = 150
+
+test('whatever is taken, looked at, given back and cleared, memory and Redis decide as the definition does, and no window holds more than its limit', async (t) => {
+  const redis = await startRedis(t)
+  const app = await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT: '30000' })
+  await eventually(() => app.health.report().redis?.status === 'up')
+  const local = new SlidingLog()
+  const inRedis: Contestant = {
+    log: createSharedLog(app.fastPath!, local, "{ 0, redis.call('get', 'clock') }"),
+    setClock: (us) => app.fastPath!.run((redis) => redis.set('clock', us))
+  }
+  let runs = 0
+  const held: number[] = []
+
+  // A failure is told with its seed and path, and as few steps as show it.
+  await fc.assert(fc.asyncProperty(limits, steps, async (limits, steps) => {
+    const { calls, verdicts } = plan(limits, steps)
+    runs++
+    for (const contestant of [inMemory(), inMemory({ isPruned: true }), inRedis]) {
+      const said = await replay(contestant, limits, calls, runs)
+      deepStrictEqual(said, verdicts)
+      for (const [key, limit] of limits.entries()) {
+        held.push(fullest(calls, said, key, limit))
+        ok(held.at(-1)! <= limit.max, `a window holds ${held.at(-1)} of ${limit.max}`)
+      }
+    }
+  }), { numRuns: RUNS })
+
+  t.ok(Math.max(...held) > 1)
+  t.equal(local.size, 0, 'Redis has decided all the time')
+})
+
+function inMemory ({ isPruned = false } = {}): Contestant {
+  let nowMs = 0
+  const log = new SlidingLog(() => nowMs)
+  return {
+    log,
+    setClock (us) {
+      nowMs = us / 1000
+      if (isPruned) log.prune()
+    }
+  }
+}
+
+/** What a log says to these calls, each of which is made before the one before it is answered. */
+async function replay ({ log, setClock }: Contestant, limits: Limit[], calls: Call[], run: number): Promise<Verdict[]> {
+  return Promise.all(calls.map(async ({ now, act, key, id }) => {
+    const slot = `{address:${run} ${key}}|${id}`
+    const { windowMs, max } = limits[key]!
+    setClock(now)
+    if (act === 'refund' || act === 'clear') return log[act](slot)
+    const { current, ttl } = await ask(log, act === 'take' ? 'incr' : 'read', slot, windowMs, max)
+    return { current, ttlUs: Math.round(ttl * 1000) }
+  }))
+}
