@@ -1,7 +1,6 @@
 import { performance } from 'node:perf_hooks'
+import { SlotTable, type Slot } from './slot-table.ts'
 
-type Slot = { id: string, takenAt: number }
-type Slots = { slots: Slot[], windowMs: number }
 /** `current` is how many slots are taken, this one included, or max + 1 when refused; `ttl` is the time until a slot frees, in ms. */
 export type Decision = { current: number, ttl: number }
 export type Callback = (error: Error | null, decision?: Decision) => void
@@ -20,70 +19,56 @@ export interface Log {
   clear: (key: string) => void
 }
 
-const MOST_KEYS = 100_000
-
 /** The log of this process, in memory. */
 export class SlidingLog implements Log {
-  #logs = new Map<string, Slots>()
+  // One a dimension: whoever floods one of them makes no room for himself in another.
+  #tables = new Map<string, SlotTable>()
   #now: () => number
 
   constructor (now: () => number = () => performance.now()) {
     this.#now = now
   }
 
-  get size () { return this.#logs.size }
+  /** How many slots are kept. */
+  get size () { return [...this.#tables.values()].reduce((sum, { size }) => sum + size, 0) }
 
   incr (key: string, done: Callback, windowMs: number, max: number) {
-    const [name, id] = split(key)
-    const log = this.#logs.get(name) ?? { slots: [], windowMs }
-    const slots = this.#live(log)
-    if (slots.length >= max) {
-      done(null, { current: max + 1, ttl: this.#untilFree(log) })
-      return
-    }
-    slots.push({ id, takenAt: this.#now() })
-    this.#logs.set(name, log)
-    // Memory is bounded, whoever comes from however many addresses; the oldest key has had most of its window.
-    if (this.#logs.size > MOST_KEYS) this.#logs.delete(this.#logs.keys().next().value!)
-    done(null, { current: slots.length, ttl: this.#untilFree(log) })
+    const [name, table] = this.#find(key)
+    const slot = { key, takenAt: this.#now() }
+    const taken = table.taken(name, slot.takenAt)
+    const decision = { current: taken.length + 1, ttl: untilFree(taken[0] ?? slot, slot.takenAt, windowMs) }
+    if (taken.length < max) table.add(name, slot, windowMs)
+    done(null, decision)
   }
 
   read (key: string, done: Callback, windowMs: number, max: number) {
-    const log = this.#logs.get(split(key)[0]) ?? { slots: [], windowMs }
-    const taken = this.#live(log).length
-    done(null, { current: taken >= max ? max + 1 : taken, ttl: this.#untilFree(log) })
+    const [name, table] = this.#find(key)
+    const now = this.#now()
+    const taken = table.taken(name, now)
+    done(null, { current: taken.length < max ? taken.length : max + 1, ttl: taken[0] ? untilFree(taken[0], now, windowMs) : 0 })
   }
 
   refund (key: string) {
-    const [name, id] = split(key)
-    const log = this.#logs.get(name)
-    if (log) log.slots = log.slots.filter((slot) => slot.id !== id)
+    const [name, table] = this.#find(key)
+    table.remove(name, key)
   }
 
   clear (key: string) {
-    this.#logs.delete(split(key)[0])
+    const [name, table] = this.#find(key)
+    table.clear(name)
   }
 
-  /** Drops the keys whose slots are all free again. */
+  /** Drops the slots that are free again. */
   prune () {
-    for (const [name, log] of this.#logs) {
-      if (this.#live(log).length === 0) this.#logs.delete(name)
-    }
+    for (const table of this.#tables.values()) table.prune(this.#now())
   }
 
-  // Slots are in the order of time, so that those that are free again come first.
-  #live (log: Slots) {
-    const first = log.slots.findIndex(({ takenAt }) => this.#now() - takenAt < log.windowMs)
-    if (first !== 0) log.slots = first === -1 ? [] : log.slots.slice(first)
-    return log.slots
-  }
-
-  #untilFree ({ slots: [oldest], windowMs }: Slots) {
-    return oldest ? Math.max(0, oldest.takenAt + windowMs - this.#now()) : 0
+  #find (key: string): [name: string, table: SlotTable] {
+    const dimension = key.slice(0, key.indexOf(':'))
+    const table = this.#tables.get(dimension) ?? new SlotTable()
+    this.#tables.set(dimension, table)
+    return [key.slice(0, key.lastIndexOf('|')), table]
   }
 }
 
-function split (key: string): [name: string, slotId: string] {
-  const at = key.lastIndexOf('|')
-  return [key.slice(0, at), key.slice(at + 1)]
-}
+const untilFree = ({ takenAt }: Slot, now: number, windowMs: number) => windowMs - (now - takenAt)

@@ -3,25 +3,26 @@ import { SlidingLog } from '../../../plugins/rate-limit/sliding-log.ts'
 
 const WINDOW = 1000
 const MAX = 5
+const MOST_SLOTS = 100_000
 
 /** A log on a clock that stands still until it is told to go on. */
 function start () {
   const clock = { now: 0 }
   const log = new SlidingLog(() => clock.now)
   let slotId = 0
-  const ask = (method: 'incr' | 'read', key: string, max: number, windowMs: number) => {
+  const ask = (method: 'incr' | 'read', key: string, max: number) => {
     let answer = { current: -1, ttl: -1 }
     log[method](key, (error, decision = answer) => {
       if (error) throw error
       answer = decision
-    }, windowMs, max)
+    }, WINDOW, max)
     return { ...answer, key, isTaken: answer.current <= max }
   }
   return {
     log,
     clock,
-    take: (name = 'a', max = MAX, windowMs = WINDOW) => ask('incr', `{address:${name}}|${slotId++}`, max, windowMs),
-    look: (name = 'a', max = MAX, windowMs = WINDOW) => ask('read', `{address:${name}}|`, max, windowMs)
+    take: (name = 'a', max = MAX, dimension = 'address') => ask('incr', `{${dimension}:${name}}|${slotId++}`, max),
+    look: (name = 'a', max = MAX, dimension = 'address') => ask('read', `{${dimension}:${name}}|`, max)
   }
 }
 
@@ -119,14 +120,29 @@ test('pruning drops the keys that are free again, and no slot that is taken', as
   t.match(look('late'), { current: 1, ttl: WINDOW - 1 })
 })
 
-test('memory is bounded: of too many keys the oldest goes', async (t) => {
+test('memory is bounded: of too many slots those go that are alone, the oldest first', async (t) => {
   const { log, take, look } = start()
-  for (let i = 0; i < 100_000; i++) take(String(i))
-  t.equal(log.size, 100_000)
-  t.match(look('0'), { current: 1 })
-  take('one more')
-  t.equal(log.size, 100_000)
-  t.match([look('0'), look('1'), look('one more')], [{ current: 0 }, { current: 1 }, { current: 1 }])
+  for (let i = 0; i < 4; i++) take('under attack')
+  for (let i = 0; i < MOST_SLOTS; i++) take(String(i))
+  t.equal(log.size, MOST_SLOTS)
+  t.match(look('under attack'), { current: 4 })
+  t.match([look('3'), look('4'), look(String(MOST_SLOTS - 1))], [{ current: 0 }, { current: 1 }, { current: 1 }])
+})
+
+test('and where none is alone, those of a key that holds little', async (t) => {
+  const { log, take, look } = start()
+  for (let i = 0; i < MAX; i++) take('under attack')
+  for (let i = 0; i < MOST_SLOTS; i++) take(String(i >> 1))
+  for (let i = 0; i < MOST_SLOTS / 50; i++) take(`${i} more`)
+  t.ok(log.size <= MOST_SLOTS && log.size > MOST_SLOTS - 10)
+  t.match(look('under attack'), { current: MAX + 1 })
+})
+
+test('who floods one dimension makes no room in another', async (t) => {
+  const { take, look } = start()
+  take('of a day', MAX, 'account')
+  for (let i = 0; i < 2 * MOST_SLOTS; i++) take(String(i))
+  t.match(look('of a day', MAX, 'account'), { current: 1 })
 })
 
 test('by default time is monotonic and runs', async (t) => {
