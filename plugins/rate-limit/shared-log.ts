@@ -6,29 +6,30 @@ const REDIS_TIME = "redis.call('time')"
 const MICROSECONDS = 1000
 
 // One key a log, its slots scored with the microsecond they were taken in. Numbers go back as they are only when they are integers.
+// Where a limit was lowered more are held than may be, and several have to free before one may be taken.
 const clock = (time: string) => `
   local time = ${time}
   local now = time[1] * 1000000 + time[2]
   local window = ARGV[1] * ${MICROSECONDS}
   local max = tonumber(ARGV[2])
   local last_free = string.format('%.0f', now - window)
-  local function decide (taken)
-    local oldest = redis.call('zrangebyscore', KEYS[1], '(' .. last_free, '+inf', 'withscores', 'limit', 0, 1)
-    return { taken, oldest[2] and oldest[2] + window - now or 0 }
+  local function decide (held, current)
+    local awaited = redis.call('zrangebyscore', KEYS[1], '(' .. last_free, '+inf', 'withscores', 'limit', math.max(0, held - max), 1)
+    return { current, awaited[2] and awaited[2] + window - now or 0 }
   end`
 
-// The key outlives its last slot by a millisecond, since its clock is coarser.
+// The key goes with its last slot, by the same clock: PEXPIRE counts from when the script began (since Redis 7.2), which may be earlier.
 const take = (time: string) => `${clock(time)}
   redis.call('zremrangebyscore', KEYS[1], '-inf', last_free)
-  local taken = redis.call('zcard', KEYS[1])
-  if taken >= max then return decide(max + 1) end
+  local held = redis.call('zcard', KEYS[1])
+  if held >= max then return decide(held, max + 1) end
   redis.call('zadd', KEYS[1], string.format('%.0f', now), ARGV[3])
-  redis.call('pexpire', KEYS[1], ARGV[1] + 1)
-  return decide(taken + 1)`
+  redis.call('pexpireat', KEYS[1], math.ceil((now + window) / ${MICROSECONDS}))
+  return decide(held + 1, held + 1)`
 
 const look = (time: string) => `${clock(time)}
-  local taken = redis.call('zcount', KEYS[1], '(' .. last_free, '+inf')
-  return decide(taken >= max and max + 1 or taken)`
+  local held = redis.call('zcount', KEYS[1], '(' .. last_free, '+inf')
+  return decide(held, held >= max and max + 1 or held)`
 
 /**
  * The sliding log of all replicas, in Redis: one atomic step a decision, by the clock of Redis. While Redis cannot answer, the
