@@ -1,0 +1,94 @@
+import { performance } from 'node:perf_hooks'
+import { test, type Test } from 'tap'
+import { eventually } from '../../eventually.ts'
+import { build, PASSWORD, signUp } from '../../helper.ts'
+import { startProxy, type Mode } from '../../proxy.ts'
+import { startRedis, type RedisServer } from '../../redis.ts'
+import type { FastifyInstance } from 'fastify'
+
+const MAX = 10
+const REPLICAS = 2
+const DEADLINE_MS = 150
+const MARGIN_MS = 850
+const DELAY_MS = 400
+// Each asks Redis once: the address, what login looks at, and what it takes.
+const DECISIONS_OF_A_LOGIN = 5
+const ENV = { RATE_LIMIT_MAX: String(MAX), RATE_LIMIT_LOGIN_MAX: '1' }
+
+const isUp = (app: FastifyInstance) => app.health.report().redis?.status === 'up'
+
+async function start (t: Test, env: Record<string, string>) {
+  const redis = await startRedis(t)
+  const ways = await Promise.all(Array.from({ length: REPLICAS }, () => startProxy(t, redis.url)))
+  const apps = await Promise.all(ways.map(({ url }) => build(t, { ...env, REDIS_URL: url })))
+  await eventually(() => apps.every(isUp))
+  return { redis, apps, set: (mode: Mode) => Promise.all(ways.map((way) => way.set(mode, DELAY_MS))) }
+}
+
+const ask = async (app: FastifyInstance, remoteAddress = '203.0.113.1') => (await app.inject({ url: '/api', remoteAddress })).statusCode
+
+const logIn = async (app: FastifyInstance, email: string, password = PASSWORD) =>
+  (await app.inject({ method: 'POST', url: '/auth/login', remoteAddress: '203.0.113.2', payload: { email, password } })).statusCode
+
+for (const mode of ['refuse', 'reset', 'swallow', 'delay'] as const) {
+  test(`${mode}: without Redis each replica counts by itself: never without limit, never with a failure, and soon`, async (t) => {
+    const { apps, set } = await start(t, ENV)
+    const { email } = await signUp(apps[0]!)
+    const statuses = new Set<number>()
+    const rush = async () => {
+      const all = await Promise.all(Array.from({ length: 4 * MAX * REPLICAS }, (_, i) => ask(apps[i % REPLICAS]!)))
+      for (const status of all) statuses.add(status)
+      return all.filter((status) => status === 200).length
+    }
+    const before = await rush()
+    await set(mode)
+
+    const startedAt = performance.now()
+    t.equal(await ask(apps[0]!, '203.0.113.3'), 200)
+    const askedAt = performance.now()
+    t.equal(await logIn(apps[0]!, email), 200)
+    const loggedInAt = performance.now()
+    t.ok(askedAt - startedAt < DEADLINE_MS + MARGIN_MS)
+    t.ok(loggedInAt - askedAt < DECISIONS_OF_A_LOGIN * DEADLINE_MS + MARGIN_MS)
+    t.comment(`a request took ${Math.round(askedAt - startedAt)} ms, a login ${Math.round(loggedInAt - askedAt)} ms`)
+
+    const passed = before + await rush()
+    t.ok(passed >= REPLICAS * MAX && passed <= (REPLICAS + 1) * MAX, `${before} and ${passed - before} passed`)
+    t.equal(await rush(), 0)
+    t.same([...statuses].sort(), [200, 429])
+
+    t.equal(await logIn(apps[0]!, email), 200, 'what succeeds is given back')
+    t.same([await logIn(apps[0]!, email, 'wrong'), await logIn(apps[0]!, email)], [401, 429])
+
+    await set('pass')
+    await eventually(() => apps.every(isUp))
+    t.equal(await rush(), 0, 'and the shared log goes on where it was')
+  })
+}
+
+for (const mode of ['swallow', 'delay'] as const) {
+  test(`${mode}: a slot that was taken in Redis, whose answer came too late, is given back once`, async (t) => {
+    const { redis, apps: [app], set } = await start(t, { RATE_LIMIT_LOGIN_MAX: '3' })
+    const { email } = await signUp(app!)
+    const login = async () => (await slots(redis)).find(([key]) => key.includes('{login:'))?.[1]
+    t.same([await logIn(app!, email, '1'), await logIn(app!, email, '2')], [401, 401])
+    await eventually(async () => await login() === 2)
+    await set(mode)
+    t.equal(await logIn(app!, email), 200)
+    await set('pass')
+    await eventually(async () => await calls(redis, 'zrem') === 3)
+
+    t.equal(await login(), 2)
+    t.notOk((await slots(redis)).some(([key]) => key.includes('{account:')))
+  })
+}
+
+async function slots ({ admin }: RedisServer) {
+  const keys = await admin.keys('microts:limit:*')
+  return Promise.all(keys.map(async (key) => [key, await admin.zcard(key)] as const))
+}
+
+/** How often a command was called, as Redis counts. */
+async function calls ({ admin }: RedisServer, command: string) {
+  return Number((await admin.info('commandstats')).match(new RegExp(`cmdstat_${command}:calls=(\\d+)`))?.[1])
+}
