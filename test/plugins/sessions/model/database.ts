@@ -1,0 +1,88 @@
+import pg from 'pg'
+import { databaseUrl } from '../../../helper.ts'
+import type { Test } from 'tap'
+import type { Visible } from './explain.ts'
+
+export const TICK_SECONDS = 200
+
+const TIMES = ['created_at', 'last_seen_at', 'rotated_at', 'idle_expires_at', 'expires_at', 'revoked_at']
+const HELD = {
+  accounts: 'select from users where email = any($1) for no key update',
+  sessions: 'select from sessions where user_id in (select id from users where email = any($1)) for update'
+}
+const DONE = { status: 204, body: '' }
+export type Held = keyof typeof HELD
+
+/** What is done past the service: time, who may use it, and the order in which its statements get through. */
+export function createDatabase (t: Test) {
+  const pool = new pg.Pool({ connectionString: databaseUrl })
+  t.teardown(() => pool.end())
+
+  return {
+    /** The sessions that nobody ended, the one seen last first, as the model has them. */
+    async rows (emails: string[]): Promise<(Visible[string] & { email: string })[]> {
+      return sql(`
+        select u.email, u.disabled_at is not null as "isDisabled", array(
+          select json_build_object(
+            'id', s.id, 'generation', s.generation, 'rotatedAgo', round(extract(epoch from now() - s.rotated_at) / $2),
+            'idleLeft', ceil(extract(epoch from s.idle_expires_at - now()) / $2), 'left', ceil(extract(epoch from s.expires_at - now()) / $2)
+          )
+          from sessions s where s.user_id = u.id and s.revoked_at is null order by s.last_seen_at desc, s.id desc
+        ) as sessions
+        from users u where u.email = any($1)`, [emails, TICK_SECONDS])
+    },
+
+    /** All times of sessions are PostgreSQL's, so that this is as good as having waited. */
+    age: (emails: string[], seconds: number) => sql(`
+      update sessions set ${TIMES.map((column) => `${column} = ${column} - make_interval(secs => $2)`)}
+      where user_id in (select id from users where email = any($1))`, [emails, seconds]),
+
+    /** As the design has it: the user's row first, so that no login slips in between. */
+    disable: (email: string) => transaction(async (client) => {
+      const { rows: [user] } = await client.query('update users set disabled_at = now(), epoch = epoch + 1 where email = $1 returning id', [email])
+      await client.query(`
+        with revoked as (
+          update sessions set revoked_at = now(), revoked_reason = 'disabled' where user_id = $1 and revoked_at is null returning id
+        )
+        insert into revocations (session_id) select id from revoked`, [user?.id])
+      return DONE
+    }),
+
+    enable: async (email: string) => {
+      await sql('update users set disabled_at = null where email = $1', [email])
+      return DONE
+    },
+
+    /** Does the work while these rows are held, until as many as will wait for them do so. Then they come all at once. */
+    async holding<Result> (held: Held | undefined, emails: string[], work: () => Promise<Result>) {
+      if (!held) return work()
+      const { working } = await transaction(async (client) => {
+        await client.query(HELD[held], [emails])
+        const working = work()
+        const progress = { isDone: false }
+        Promise.allSettled([working]).then(() => { progress.isDone = true })
+        let [before, now] = [0, 0]
+        while (!progress.isDone && (now === 0 || now > before)) [before, now] = [now, await waiting()]
+        return { working }
+      })
+      return working
+    }
+  }
+
+  async function waiting () {
+    return (await sql("select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()")).length
+  }
+
+  async function sql<Row extends pg.QueryResultRow> (text: string, values: unknown[] = []) {
+    return (await pool.query<Row>(text, values)).rows
+  }
+
+  async function transaction<Result> (work: (client: pg.PoolClient) => Promise<Result>) {
+    const client = await pool.connect()
+    await client.query('begin')
+    const result = await work(client)
+    await client.query('commit')
+    client.release()
+    return result
+  }
+}
