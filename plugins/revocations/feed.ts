@@ -4,48 +4,70 @@ import type { Config } from '../config/index.ts'
 const READ_DEADLINE_MS = 300
 // Short, so that an attempt that began while the server was silent does not hold up the next one for long.
 const CONNECT_DEADLINE_MS = 500
-const WHOLE_TABLE = '0'
+const PAGE = 20_000
 
 // Every transaction below xmin has ended and is visible, so that the next read misses none, however late it commits.
-const READ = {
-  name: 'revocations',
-  text: `
-    select pg_snapshot_xmin(pg_current_snapshot())::text as next, pg_is_in_recovery() as recovering,
-           pg_postmaster_start_time()::text as started,
-           array(select session_id::text from revocations where xid >= $1::xid8 order by id) as ids`
+const STATE = `
+  pg_snapshot_xmin(pg_current_snapshot())::text as next, pg_is_in_recovery() as recovering, pg_postmaster_start_time()::text as started`
+const READ_NEWS = {
+  name: 'revocations news',
+  text: `select ${STATE}, array(select session_id::text from revocations where xid >= $1::xid8 order by id) as ids`
 }
-type Answer = { next: string, recovering: boolean, started: string, ids: string[] }
+const READ_PAGE = {
+  name: 'revocations page',
+  text: `
+    with page as (select id, session_id from revocations where id > $1::bigint order by id limit ${PAGE})
+    select ${STATE}, array(select session_id::text from page) as ids, (select max(id)::text from page) as last`
+}
+type News = { next: string, recovering: boolean, started: string, ids: string[] }
+type Page = News & { last: string }
 
 /** Reads what was revoked since the last read, over a connection of its own. A new connection or server reads the whole table. */
 export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TIMEOUT' | 'DB_QUERY_TIMEOUT'>) {
   let client: pg.Client | undefined
-  let cursor = WHOLE_TABLE
+  let cursor: string | undefined      // none before the whole table has been read
   let server: string | undefined
 
   return { read, close }
 
   async function read (): Promise<string[]> {
     try {
-      const { next, recovering, started, ids } = await ask(client ?? await connect())
-      if (recovering) throw new Error('the database is a standby, which may lag')
-      const isSameServer = server === started
-      server = started
-      if (!isSameServer && cursor !== WHOLE_TABLE) {      // behind a pooler a connection outlives its server
-        cursor = WHOLE_TABLE
-        return await read()
-      }
-      cursor = next
-      return ids
+      const connection = client ?? await connect()
+      return await readNews(connection) ?? await readWhole(connection)
     } catch (error) {
       close()
       throw error
     }
   }
 
-  async function ask (client: pg.Client) {
-    const deadline = cursor === WHOLE_TABLE ? config.DB_QUERY_TIMEOUT : READ_DEADLINE_MS
-    const { rows } = await client.query<Answer>(Object.assign({ query_timeout: deadline, values: [cursor] }, READ))
-    return rows[0]!      // it has no FROM
+  /** Undefined where there is no cursor, or it is another server's: behind a pooler a connection outlives its server. */
+  async function readNews (connection: pg.Client) {
+    if (!cursor) return undefined
+    const { next, started, ids } = await ask<News>(connection, READ_NEWS, cursor, READ_DEADLINE_MS)
+    if (started !== server) return undefined
+    cursor = next
+    return ids
+  }
+
+  // In pages, since there may be more than one deadline allows. What commits meanwhile is not below the xmin of the first.
+  async function readWhole (connection: pg.Client) {
+    const pages = [await ask<Page>(connection, READ_PAGE, '0', config.DB_QUERY_TIMEOUT)]
+    const [{ next, started }] = pages as [Page]
+    for (let page = pages[0]!; page.ids.length === PAGE;) {
+      page = await ask<Page>(connection, READ_PAGE, page.last, config.DB_QUERY_TIMEOUT)
+      if (page.started !== started) throw new Error('the database was replaced by another one')
+      pages.push(page)
+    }
+    cursor = next
+    server = started
+    return pages.flatMap(({ ids }) => ids)
+  }
+
+  async function ask<Answer extends News> (connection: pg.Client, statement: typeof READ_NEWS, from: string, deadlineMs: number) {
+    const { rows } = await connection.query<Answer>(Object.assign({ query_timeout: deadlineMs, values: [from] }, statement))
+    const answer = rows[0]!      // it has no FROM
+    if (answer.recovering) throw new Error('the database is a standby, which may lag')
+    return answer
   }
 
   async function connect () {
@@ -66,6 +88,6 @@ export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TI
   function close () {
     client?.connection.stream.destroy()
     client = undefined
-    cursor = WHOLE_TABLE
+    cursor = undefined
   }
 }

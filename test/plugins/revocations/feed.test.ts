@@ -66,6 +66,27 @@ test('another server behind the same connection is read from the beginning', asy
   await nothingNew(read)
 })
 
+test('a table of any length is read in pages, and what commits meanwhile by the next read', async (t) => {
+  const { read } = feedOf(t)
+  const early = await connect(t)
+  await early.query('begin')
+  const id = randomUUID()
+  await insert(early, id)
+  await sql('insert into revocations (session_id) select gen_random_uuid() from generate_series(1, 40001)')
+  const ids = await read()
+  t.equal(new Set(ids).size, 40_001)
+  await early.query('commit')
+  t.ok((await read()).includes(id))
+  await nothingNew(read)
+})
+
+test('pages of two servers are not taken for one table', async (t) => {
+  await sql('create sequence starts')
+  await pretend(t, 'pg_postmaster_start_time() returns timestamptz', "select to_timestamp(nextval('starts'))")
+  await sql('insert into revocations (session_id) select gen_random_uuid() from generate_series(1, 20001)')
+  await t.rejects(feedOf(t).read(), { message: 'the database was replaced by another one' })
+})
+
 test('a standby is not believed', async (t) => {
   const { read } = feedOf(t)
   await read()
