@@ -1,7 +1,9 @@
 import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
 import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, refusal, Unauthorized } from '../errors.ts'
+import { createAdministration } from './administration.ts'
 import { canonicalEmail, localPartOf } from './email.ts'
+import { COLUMNS, toUser, type User, type UserRow } from './rows.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Sql } from '../db/index.ts'
 import type { Conditions } from '../etag.ts'
@@ -12,12 +14,9 @@ declare module 'fastify' {
 }
 
 type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
-type User = { id: string, email: string, displayName: string | null, createdAt: string, updatedAt: string }
-type UserRow = Omit<User, 'createdAt' | 'updatedAt'> & { createdAt: Date, updatedAt: Date }
 type Account = Verified & { emailCanonical: string, passwordHash: string, isDisabled: boolean }
 type Draft = { email: string, emailCanonical: string, password: string, displayName: string | null }
 
-const COLUMNS = 'id, email, display_name as "displayName", created_at as "createdAt", updated_at as "updatedAt"'
 const ACCOUNT = 'id, epoch, email_canonical as "emailCanonical", password_hash as "passwordHash", disabled_at is not null as "isDisabled"'
 // Strictly later than before, so that it serves as a version; in milliseconds, as JavaScript has them.
 const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp()), updated_at + interval '1 millisecond')"
@@ -26,7 +25,10 @@ const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp(
 const ANY = '*'
 
 export function createUsers ({ cache, db, passwords, sessions, revocations, etag, log }: Needs) {
+  const administration = createAdministration({ cache, db, passwords, sessions, revocations })
+
   return {
+    ...administration,
     canonicalEmail,
     etagOf,
 
@@ -104,15 +106,7 @@ export function createUsers ({ cache, db, passwords, sessions, revocations, etag
     /** Deletes the account and all that belongs to it. */
     async remove (account: Account, password: string) {
       const { id, epoch } = await verified(account, password)
-      const revoked = await db.tx(async (tx) => {
-        const [row] = await tx.query('select id from users where id = $1 and epoch = $2 for update', [id, epoch])
-        if (!row) throw new InvalidCredentials()
-        const ids = await sessions.revokeUnderLock(tx, id, 'account deleted')
-        await tx.query('delete from users where id = $1', [id])
-        return ids
-      })
-      revocations.announce(revoked)
-      cache.supersede(id)
+      if (!await administration.erase(id, epoch)) throw new InvalidCredentials()
       log.debug({ userId: id }, 'user deleted')
     }
   }
@@ -162,10 +156,6 @@ export function createUsers ({ cache, db, passwords, sessions, revocations, etag
     if (etag.isKnown(conditions, etagOf(user))) throw new PreconditionFailed()
     return ifMatch === undefined || ifMatch.trim() === ANY ? null : user.updatedAt
   }
-}
-
-function toUser ({ id, email, displayName, createdAt, updatedAt }: UserRow): User {
-  return { id, email, displayName, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() }
 }
 
 export default fp(async (app) => {

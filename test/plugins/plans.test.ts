@@ -84,6 +84,11 @@ async function capture (t: Test): Promise<Statements> {
     await call('DELETE', '/me', { password: newPassword })
   ]
   t.same(answers.map(({ statusCode }) => statusCode), [200, 200, 204, 204, 204, 204, 204])
+  const { user: { id } } = await signUp(app, 'grace@example.com')
+  await app.users.find('grace@example.com')
+  await app.users.disable(id)
+  await app.users.enable(id)
+  await app.users.setPassword(id, newPassword)
   for (let i = 0; i < 2; i++) await app.revocations.refresh()
   await app.purge.round()
   await Promise.all([app.close(), stricter.close()])
