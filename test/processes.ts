@@ -11,7 +11,7 @@ type Env = Record<string, string | undefined>
 export function start (t: Test, file: string, args: string[] = [], env: Env = {}, nodeArgs: string[] = []) {
   const child = spawn(process.execPath, [...nodeArgs, join(import.meta.dirname, '..', file), ...args], {
     env: { ...withoutSettings(process.env), ...env },
-    stdio: ['ignore', 'pipe', 'pipe']
+    stdio: 'pipe'
   })
   const output = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk) => { output.stdout += chunk })
@@ -21,9 +21,11 @@ export function start (t: Test, file: string, args: string[] = [], env: Env = {}
   return Object.assign(output, { child, ended })      // the output so far, and what it came to
 }
 
-/** Runs it to its end. */
+/** Runs it to its end; there is nothing for it to read. */
 export async function run (t: Test, ...what: [file: string, args?: string[], env?: Env, nodeArgs?: string[]]) {
-  return start(t, ...what).ended
+  const { child, ended } = start(t, ...what)
+  child.stdin.end()
+  return ended
 }
 
 /** The address of a server of ours, once it accepts requests. */
