@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { resolve } from 'node:path'
 import { runCommand, write, type Values } from './command.ts'
-import { look, withLock } from './locked-file.ts'
+import { look, withLock, type File } from './locked-file.ts'
 import { parseKeys, type Key } from '../plugins/auth/key-set.ts'
 import { keysFileIn } from '../plugins/config/development.ts'
 import { EnvSchema } from '../plugins/config/schema.ts'
@@ -27,6 +27,7 @@ const MARGIN_SECONDS = 3 * 30 + 10
 const LONGEST_LIFE_SECONDS = EnvSchema.properties.ACCESS_TOKEN_TTL.maximum!
 
 type Jwks = { keys: object[] }
+type Judged = Pick<Key, 'kid' | 'notBefore'> & { isRemovable: boolean, state: string }
 
 process.exitCode = await runCommand({
   help: HELP,
@@ -54,35 +55,40 @@ async function generate (_: string[], values: Values) {
 
 async function list (_: string[], values: Values) {
   const file = fileOf(values)
-  const { text, changedAt } = await look(file)
-  const { keys } = read(text, file)
-  for (const { kid, notBefore, state } of judge(keys, changedAt)) write(`${kid}  ${timeOf(notBefore)}  ${state}`)
+  const { judged } = judge(await look(file), file)
+  for (const { kid, notBefore, state } of judged) write(`${kid}  ${timeOf(notBefore)}  ${state}`)
 }
 
 async function prune (_: string[], { 'dry-run': isDry, ...values }: Values) {
   const file = fileOf(values)
-  await withLock(file, async ({ text, changedAt }, replace) => {
-    const { jwks, keys } = read(text, file)
-    const judged = judge(keys, changedAt)
-    const removable = judged.filter(({ isRemovable }) => isRemovable)
-    if (removable.length > 0 && !isDry) await replace(spell({ ...jwks, keys: jwks.keys.filter((_, i) => !judged[i]!.isRemovable) }))
-    for (const { kid } of removable) write(`${kid}  ${isDry ? 'would be removed' : 'removed'}`)
-    if (removable.length === 0) write('nothing to remove')
+  if (isDry) return tell(judge(await look(file), file).judged, 'would be removed')
+  await withLock(file, async (before, replace) => {
+    const { jwks, judged } = judge(before, file)
+    const keys = jwks.keys.filter((_, i) => !judged[i]!.isRemovable)
+    if (keys.length < judged.length) await replace(spell({ ...jwks, keys }))
+    tell(judged, 'removed')
   })
 }
 
-/** What each key is good for, in their order. */
-function judge (keys: readonly Key[], changedAt: number) {
+function tell (judged: Judged[], what: string) {
+  const removable = judged.filter(({ isRemovable }) => isRemovable)
+  for (const { kid } of removable) write(`${kid}  ${what}`)
+  if (removable.length === 0) write('nothing to remove')
+}
+
+/** What each key of a file is good for, in their order. */
+function judge ({ text, changedAt }: File, path: string): { jwks: Jwks, judged: Judged[] } {
   const now = Date.now()
+  const { jwks, keys } = read(text, path)
   const lifeSeconds = lifeOfTokens()
   // Who signs, who did before, and so on: as the service has it, the first among equals.
   const past = keys.filter(({ notBefore }) => notBefore * 1000 <= now).sort((one, other) => other.notBefore - one.notBefore)
-
-  return keys.map((key) => {
+  const judged = keys.map((key) => {
     const successor = past[past.indexOf(key) - 1]
     const freeFrom = successor && signsSince(successor) + lifeSeconds + MARGIN_SECONDS
     return { ...key, isRemovable: freeFrom !== undefined && freeFrom * 1000 <= now, state: stateOf(key, freeFrom) }
   })
+  return { jwks, judged }
 
   // One without a time signs since it was put into the file, which is no later than the last change of that.
   function signsSince ({ notBefore }: Key) {

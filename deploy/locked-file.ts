@@ -1,7 +1,7 @@
 import { open, readFile, realpath, rename, rm, stat } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 
-type File = { text: string, changedAt: number, owner?: { mode: number, uid: number, gid: number } }
+export type File = { text: string, changedAt: number, owner?: { mode: number, uid: number, gid: number } }
 type Replace = (text: string) => Promise<void>
 
 const TRIES = 20

@@ -30,7 +30,7 @@ export async function startFleet (t: Test) {
     import { readFileSync } from 'node:fs';
     Date.now = () => (Number(readFileSync(${JSON.stringify(clock)}, 'utf8')) + ${skewSeconds}) * 1000;
     const every = setInterval;
-    globalThis.setInterval = (work, ms) => every(work, ms === 10_000 ? 50 : ms)`)
+    globalThis.setInterval = (work, ms, ...more) => every(work, ms === 10_000 ? 50 : ms, ...more)`)
   move(0)
   put(file, setOf(makeKey()))
   const ttl = { ACCESS_TOKEN_TTL: String(TTL_SECONDS) }
