@@ -32,8 +32,9 @@ const look = (time: string) => `${clock(time)}
   return decide(held, held >= max and max + 1 or held)`
 
 /**
- * The sliding log of all replicas, in Redis: one atomic step a decision, by the clock of Redis. While Redis cannot answer, the
- * log of this replica decides: it never comes to "unlimited". `time` is a Lua expression for what TIME answers.
+ * The sliding log of all replicas, in Redis: one atomic step a decision, by the clock of Redis; where that is put back, slots
+ * are held longer by as much, and where it is put forward, shorter. While Redis cannot answer, the log of this replica
+ * decides: it never comes to "unlimited". `time` is a Lua expression for what TIME answers.
  */
 export function createSharedLog ({ run, script }: FastPath, local: Log, time = REDIS_TIME): Log {
   const takeSlot = script('microtsTakeSlot', take(time), 1)

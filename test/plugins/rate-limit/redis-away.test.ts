@@ -13,6 +13,7 @@ const MARGIN_MS = 850
 const DELAY_MS = 400
 // Each asks Redis once: the address, what login looks at, and what it takes.
 const DECISIONS_OF_A_LOGIN = 5
+const CLIENT = '203.0.113.2'
 const ENV = { RATE_LIMIT_MAX: String(MAX), RATE_LIMIT_LOGIN_MAX: '1' }
 
 const isUp = (app: FastifyInstance) => app.health.report().redis?.status === 'up'
@@ -25,14 +26,26 @@ async function start (t: Test, env: Record<string, string>) {
   return { redis, apps, set: (mode: Mode) => Promise.all(ways.map((way) => way.set(mode, DELAY_MS))) }
 }
 
+type World = Awaited<ReturnType<typeof start>>
+const pass = ({ set }: World) => set('pass')
+const TROUBLES: Record<string, [begin: (world: World) => Promise<unknown>, end: (world: World) => Promise<unknown>]> = {
+  refuses: [({ set }) => set('refuse'), pass],
+  resets: [({ set }) => set('reset'), pass],
+  'is silent': [({ set }) => set('swallow'), pass],
+  'is slow': [({ set }) => set('delay'), pass],
+  'is full': [({ redis }) => redis.admin.config('SET', 'maxmemory', '1'), ({ redis }) => redis.admin.config('SET', 'maxmemory', '0')],
+  'is a replica': [({ redis }) => redis.admin.replicaof('127.0.0.1', 1), ({ redis }) => redis.admin.replicaof('NO', 'ONE')]
+}
+
 const ask = async (app: FastifyInstance, remoteAddress = '203.0.113.1') => (await app.inject({ url: '/api', remoteAddress })).statusCode
 
 const logIn = async (app: FastifyInstance, email: string, password = PASSWORD) =>
-  (await app.inject({ method: 'POST', url: '/auth/login', remoteAddress: '203.0.113.2', payload: { email, password } })).statusCode
+  (await app.inject({ method: 'POST', url: '/auth/login', remoteAddress: CLIENT, payload: { email, password } })).statusCode
 
-for (const mode of ['refuse', 'reset', 'swallow', 'delay'] as const) {
-  test(`${mode}: without Redis each replica counts by itself: never without limit, never with a failure, and soon`, async (t) => {
-    const { apps, set } = await start(t, ENV)
+for (const [what, [begin, end]] of Object.entries(TROUBLES)) {
+  test(`where Redis ${what} each replica counts by itself: never without limit, never with a failure, and soon`, async (t) => {
+    const world = await start(t, ENV)
+    const { apps } = world
     const { email } = await signUp(apps[0]!)
     const statuses = new Set<number>()
     const rush = async () => {
@@ -41,7 +54,7 @@ for (const mode of ['refuse', 'reset', 'swallow', 'delay'] as const) {
       return all.filter((status) => status === 200).length
     }
     const before = await rush()
-    await set(mode)
+    await begin(world)
 
     const startedAt = performance.now()
     t.equal(await ask(apps[0]!, '203.0.113.3'), 200)
@@ -53,18 +66,28 @@ for (const mode of ['refuse', 'reset', 'swallow', 'delay'] as const) {
     t.comment(`a request took ${Math.round(askedAt - startedAt)} ms, a login ${Math.round(loggedInAt - askedAt)} ms`)
 
     const passed = before + await rush()
-    t.ok(passed >= REPLICAS * MAX && passed <= (REPLICAS + 1) * MAX, `${before} and ${passed - before} passed`)
+    t.ok(passed >= MAX && passed <= (REPLICAS + 1) * MAX, `${before} and ${passed - before} passed`)
     t.equal(await rush(), 0)
     t.same([...statuses].sort(), [200, 429])
 
     t.equal(await logIn(apps[0]!, email), 200, 'what succeeds is given back')
     t.same([await logIn(apps[0]!, email, 'wrong'), await logIn(apps[0]!, email)], [401, 429])
 
-    await set('pass')
+    await end(world)
     await eventually(() => apps.every(isUp))
     t.equal(await rush(), 0, 'and the shared log goes on where it was')
   })
 }
+
+test('without Redis too a success ends the row of failures of its account, and who has none left is refused unread', async (t) => {
+  const { apps: [app], set } = await start(t, { RATE_LIMIT_ACCOUNT_MAX: '2', RATE_LIMIT_LOGIN_ADDRESS_MAX: '3' })
+  const { email } = await signUp(app!)
+  await set('refuse')
+  const statuses = []
+  for (const password of ['wrong', PASSWORD, 'wrong', 'wrong', PASSWORD]) statuses.push(await logIn(app!, email, password))
+  t.same(statuses, [401, 200, 401, 401, 429])
+  t.equal((await app!.inject({ method: 'POST', url: '/auth/login', remoteAddress: CLIENT, payload: {} })).statusCode, 429)
+})
 
 for (const mode of ['swallow', 'delay'] as const) {
   test(`${mode}: a slot that was taken in Redis, whose answer came too late, is given back once`, async (t) => {
