@@ -27,7 +27,9 @@ export function createDatabase (t: Test) {
             'id', s.id, 'generation', s.generation, 'rotatedAgo', round(extract(epoch from now() - s.rotated_at) / $2),
             'idleLeft', ceil(extract(epoch from s.idle_expires_at - now()) / $2), 'left', ceil(extract(epoch from s.expires_at - now()) / $2)
           )
-          from sessions s where s.user_id = u.id and s.revoked_at is null order by s.last_seen_at desc, s.id desc
+          from sessions s
+          where s.user_id = u.id and s.revoked_at is null and least(s.idle_expires_at, s.expires_at) > now() - interval '1 day'
+          order by s.last_seen_at desc, s.id desc
         ) as sessions
         from users u where u.email = any($1)`, [emails, TICK_SECONDS])
     },

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Answer, Operation, World } from '../model.ts'
+import { KEPT, type Answer, type Operation, type Session, type World } from '../model.ts'
 
 /** What an operation came to, as its caller was told. */
 export type Happened = { operation: Operation<any>, answer: Answer }
@@ -43,7 +43,7 @@ export type Visible = ReturnType<typeof visible>
 export function visible (world: World) {
   return Object.fromEntries(Object.entries(world.accounts).map(([who, account]) => [who, {
     isDisabled: account.isDisabled,
-    sessions: account.sessions.filter(({ isRevoked }) => !isRevoked).sort((a, b) => b.seen - a.seen).map(({ id, generation, rotatedAt, idleUntil, until }) => ({
+    sessions: account.sessions.filter((session) => isKept(world, session)).sort((a, b) => b.seen - a.seen).map(({ id, generation, rotatedAt, idleUntil, until }) => ({
       id,
       generation,
       rotatedAgo: rotatedAt === null ? null : world.now - rotatedAt,
@@ -52,6 +52,8 @@ export function visible (world: World) {
     }))
   }]))
 }
+
+const isKept = ({ now }: World, { isRevoked, idleUntil, until }: Session) => !isRevoked && now < Math.min(idleUntil, until) + KEPT
 
 function copy ({ accounts, keys, ...times }: World): World {
   const copies = Object.entries(accounts).map(([who, account]) => [who, { ...account, sessions: account.sessions.map((session) => ({ ...session })) }])
