@@ -10,10 +10,9 @@ const HELD = {
   accounts: 'select from users where email = any($1) for no key update',
   sessions: 'select from sessions where user_id in (select id from users where email = any($1)) for update'
 }
-const DONE = { status: 204, body: '' }
 export type Held = keyof typeof HELD
 
-/** What is done past the service: time, who may use it, and the order in which its statements get through. */
+/** What is done past the service: time, and the order in which its statements get through. */
 export function createDatabase (t: Test) {
   const pool = new pg.Pool({ connectionString: databaseUrl })
   t.teardown(() => pool.end())
@@ -38,22 +37,6 @@ export function createDatabase (t: Test) {
     age: (emails: string[], seconds: number) => sql(`
       update sessions set ${TIMES.map((column) => `${column} = ${column} - make_interval(secs => $2)`)}
       where user_id in (select id from users where email = any($1))`, [emails, seconds]),
-
-    /** As the design has it: the user's row first, so that no login slips in between. */
-    disable: (email: string) => transaction(async (client) => {
-      const { rows: [user] } = await client.query('update users set disabled_at = now(), epoch = epoch + 1 where email = $1 returning id', [email])
-      await client.query(`
-        with revoked as (
-          update sessions set revoked_at = now(), revoked_reason = 'disabled' where user_id = $1 and revoked_at is null returning id
-        )
-        insert into revocations (session_id) select id from revoked`, [user?.id])
-      return DONE
-    }),
-
-    enable: async (email: string) => {
-      await sql('update users set disabled_at = null where email = $1', [email])
-      return DONE
-    },
 
     /** Does the work while these rows are held, until as many as will wait for them do so. Then they come all at once. */
     async holding<Result> (held: Held | undefined, emails: string[], work: () => Promise<Result>) {

@@ -30,6 +30,7 @@ const SETTINGS = {
   DB_CONNECT_TIMEOUT: '20000'
 }
 const DEADLINE_MS = 20_000
+const DONE = { status: 204, body: '' }
 
 /** Three replicas of the service that listen, with one database and one file of keys. */
 export async function startReplicas (t: Test) {
@@ -46,6 +47,9 @@ export async function startReplicas (t: Test) {
   return {
     ...createDatabase(t),
     keyOf: keys.keyOf,
+
+    disable: (email: string) => byOperator(email, 'disable'),
+    enable: (email: string) => byOperator(email, 'enable'),
 
     /** Over a connection of its own, if need be. */
     ask (replica: number, { method, path, body, accessToken }: Request): Promise<Response> {
@@ -85,10 +89,22 @@ export async function startReplicas (t: Test) {
     }
   }
 
+  /** As `npm run users` does it. */
+  async function byOperator (email: string, verb: 'disable' | 'enable') {
+    const { users } = replicas[0]!.app
+    const user = await users.find(email)
+    await (user && users[verb](user.id).catch(unlessGone))
+    return DONE
+  }
+
   // The first time may join a read that was under way before.
   async function twice (read: (app: FastifyInstance) => Promise<void>) {
     for (let time = 0; time < 2; time++) await Promise.all(replicas.map(({ app }) => read(app)))
   }
+}
+
+function unlessGone (error: { code?: string }) {
+  if (error.code !== 'NOT_FOUND') throw error
 }
 
 const responseOf = ({ statusCode, body }: Awaited<ReturnType<typeof post>>): Response => ({ status: statusCode, body })
