@@ -2,12 +2,10 @@ export type Slot = { key: string, takenAt: number }
 type Row = { slots: Slot[], windowMs: number }
 
 const MOST_SLOTS = 100_000
-const CANDIDATES = 100
 
 /** The slots of one dimension, by name. Memory is bounded, whoever comes from however many addresses: some 30 MB. */
 export class SlotTable {
   #rows = new Map<string, Row>()
-  #hand = this.#rows.entries()
   #size = 0
 
   /** How many there are, those included that are free again but not yet dropped. */
@@ -24,11 +22,11 @@ export class SlotTable {
   }
 
   add (name: string, slot: Slot, windowMs: number) {
+    if (this.#size === MOST_SLOTS) this.#makeRoom(slot.takenAt)
     const row = this.#rows.get(name)
     if (row) row.slots.push(slot)
     else this.#rows.set(name, { slots: [slot], windowMs })
     this.#size++
-    if (this.#size > MOST_SLOTS) this.#makeRoom()
   }
 
   remove (name: string, key: string) {
@@ -52,21 +50,11 @@ export class SlotTable {
     if (slots.length === 0) this.#rows.delete(name)
   }
 
-  // A flood is of rows that hold little, and what it would drown holds much. The hand goes on from where it was: a Map that is
-  // gone through from its start goes through all that was deleted there.
-  #makeRoom () {
-    let [name, least] = this.#next()
-    for (let tries = 1; tries < CANDIDATES && least.slots.length > 1; tries++) {
-      const [other, row] = this.#next()
-      if (row.slots.length < least.slots.length) [name, least] = [other, row]
-    }
-    this.#keep(name, least, [])
-  }
-
-  #next (): [string, Row] {
-    const { value, done } = this.#hand.next()
-    if (!done) return value
-    this.#hand = this.#rows.entries()
-    return this.#hand.next().value!
+  // A flood is of rows that hold little, and what it would drown holds much; of equal ones the oldest go. Half of all at once: a
+  // row that is new needs the room to grow, or it would be forgotten again and again.
+  #makeRoom (now: number) {
+    this.prune(now)
+    const rows = [...this.#rows].sort(([, one], [, other]) => one.slots.length - other.slots.length)
+    for (const [name, row] of rows) if (this.#size > MOST_SLOTS / 2) this.#keep(name, row, [])
   }
 }

@@ -120,22 +120,31 @@ test('pruning drops the keys that are free again, and no slot that is taken', as
   t.match(look('late'), { current: 1, ttl: WINDOW - 1 })
 })
 
-test('memory is bounded: of too many slots those go that are alone, the oldest first', async (t) => {
+test('memory is bounded: of too many slots those of the keys go that hold least, the oldest first', async (t) => {
   const { log, take, look } = start()
   for (let i = 0; i < 4; i++) take('under attack')
-  for (let i = 0; i < MOST_SLOTS; i++) take(String(i))
-  t.equal(log.size, MOST_SLOTS)
+  for (let i = 0; i < 5 * MOST_SLOTS; i++) take(String(i))
+  t.ok(log.size <= MOST_SLOTS && log.size > MOST_SLOTS / 2, `${log.size}`)
+  const last = 5 * MOST_SLOTS - 1
   t.match(look('under attack'), { current: 4 })
-  t.match([look('3'), look('4'), look(String(MOST_SLOTS - 1))], [{ current: 0 }, { current: 1 }, { current: 1 }])
+  for (const ago of [last, MOST_SLOTS]) t.match(look(String(last - ago)), { current: 0 })
+  for (const ago of [MOST_SLOTS * 0.4, 0]) t.match(look(String(last - ago)), { current: 1 })
 })
 
-test('and where none is alone, those of a key that holds little', async (t) => {
-  const { log, take, look } = start()
-  for (let i = 0; i < MAX; i++) take('under attack')
+test('what is free again goes before anything else', async (t) => {
+  const { log, clock, take, look } = start()
+  for (let i = 0; i < MOST_SLOTS * 3 / 4; i++) take(String(i >> 1))
+  clock.now = WINDOW
+  for (let i = 0; i <= MOST_SLOTS / 4; i++) take(`alone ${i}`)
+  t.equal(log.size, MOST_SLOTS / 4 + 1)
+  t.match(look('alone 0'), { current: 1 })
+})
+
+test('where all is full, a key that is new is counted as any other, whatever else is new', async (t) => {
+  const { take, look } = start()
   for (let i = 0; i < MOST_SLOTS; i++) take(String(i >> 1))
-  for (let i = 0; i < MOST_SLOTS / 50; i++) take(`${i} more`)
-  t.ok(log.size <= MOST_SLOTS && log.size > MOST_SLOTS - 10)
-  t.match(look('under attack'), { current: MAX + 1 })
+  for (let i = 0; i < MAX; i++) for (const name of ['new', `another ${i}`, `one more ${i}`]) take(name)
+  t.match(look('new'), { current: MAX + 1 })
 })
 
 test('who floods one dimension makes no room in another', async (t) => {
