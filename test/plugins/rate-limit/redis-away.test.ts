@@ -28,11 +28,16 @@ async function start (t: Test, env: Record<string, string>) {
 
 type World = Awaited<ReturnType<typeof start>>
 const pass = ({ set }: World) => set('pass')
-const TROUBLES: Record<string, [begin: (world: World) => Promise<unknown>, end: (world: World) => Promise<unknown>]> = {
+type Troubles = Record<string, [begin: (world: World) => Promise<unknown>, end: (world: World) => Promise<unknown>]>
+const UNANSWERED: Troubles = {
   refuses: [({ set }) => set('refuse'), pass],
   resets: [({ set }) => set('reset'), pass],
   'is silent': [({ set }) => set('swallow'), pass],
-  'is slow': [({ set }) => set('delay'), pass],
+  'is slow': [({ set }) => set('delay'), pass]
+}
+// It says so, and what it says is late on a busy machine.
+const PATIENT = { REDIS_COMMAND_TIMEOUT: '5000' }
+const ANSWERED: Troubles = {
   'is full': [({ redis }) => redis.admin.config('SET', 'maxmemory', '1'), ({ redis }) => redis.admin.config('SET', 'maxmemory', '0')],
   'is a replica': [({ redis }) => redis.admin.replicaof('127.0.0.1', 1), ({ redis }) => redis.admin.replicaof('NO', 'ONE')]
 }
@@ -42,9 +47,9 @@ const ask = async (app: FastifyInstance, remoteAddress = '203.0.113.1') => (awai
 const logIn = async (app: FastifyInstance, email: string, password = PASSWORD) =>
   (await app.inject({ method: 'POST', url: '/auth/login', remoteAddress: CLIENT, payload: { email, password } })).statusCode
 
-for (const [what, [begin, end]] of Object.entries(TROUBLES)) {
+for (const [what, [begin, end]] of Object.entries({ ...UNANSWERED, ...ANSWERED })) {
   test(`where Redis ${what} each replica counts by itself: never without limit, never with a failure, and soon`, async (t) => {
-    const world = await start(t, ENV)
+    const world = await start(t, what in ANSWERED ? { ...ENV, ...PATIENT } : ENV)
     const { apps } = world
     const { email } = await signUp(apps[0]!)
     const statuses = new Set<number>()
