@@ -80,7 +80,8 @@ async function pingAll (client: Redis | Cluster) {
 async function within<Result> (ms: number, work: Promise<Result>) {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<never>((resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer from Redis within ${ms} ms`)), ms)
+    // A loop that was held up runs timers before it reads what has come meanwhile.
+    timer = setTimeout(() => setImmediate(() => reject(new Error(`no answer from Redis within ${ms} ms`))), ms)
   })
   return Promise.race([work, late]).finally(() => clearTimeout(timer))
 }
