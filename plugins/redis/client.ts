@@ -6,12 +6,14 @@ type Where = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER_NODES'>
 const SHORTEST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 2000
 const REDIRECTION_PAUSE_MS = 20
+const SLOTS_EVERY_MS = 1000
 const DEFAULT_PORT = 6379
 
 // Nothing is queued and nothing sent again: who asks falls back on something else at once, and is told so at once.
 const connection = {
   connectTimeout: 1000,
   socketTimeout: 3000,
+  maxLoadingRetryTime: 500,
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
   connectionName: 'microts',
@@ -30,13 +32,19 @@ export function createClient (config: Where): Redis | Cluster {
     scaleReads: 'master',      // a replica may not have heard yet
     redisOptions: { ...connection, ...credentials },
     clusterRetryStrategy: pauseMs,
-    clusterNodeRetryStrategy: pauseMs,
+    clusterNodeRetryStrategy: null,      // or it would ask for them for ever, and never again for those that were named
     retryDelayOnFailover: REDIRECTION_PAUSE_MS,
     retryDelayOnClusterDown: REDIRECTION_PAUSE_MS,
     retryDelayOnTryAgain: REDIRECTION_PAUSE_MS,
     slotsRefreshTimeout: connection.connectTimeout,
-    slotsRefreshInterval: 0      // its timer may outlive the client: whoever checks the health asks for the slots
+    slotsRefreshInterval: 0
   })
+}
+
+/** Asks a cluster again and again who has which slots. ioredis does so too, but for ever when it is closed in the midst of it. */
+export function followSlots (client: Redis | Cluster) {
+  if (!('nodes' in client)) return undefined
+  return setInterval(() => client.refreshSlotsCache(), SLOTS_EVERY_MS)
 }
 
 /** One connection to one of the nodes: to which one the attempt decides, so that each is tried in turn. */

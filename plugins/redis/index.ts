@@ -1,6 +1,6 @@
 import redis from '@fastify/redis'
 import fp from 'fastify-plugin'
-import { createClient } from './client.ts'
+import { createClient, followSlots } from './client.ts'
 import { createListener, type OnMessage } from './listener.ts'
 import type { Cluster, Redis } from 'ioredis'
 
@@ -49,13 +49,16 @@ export default fp(async (app) => {
     },
     listen: listener.add
   })
-  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(client)), { isOptional: true })
+  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(mastersOf(client))), { isOptional: true })
 
+  let timer: NodeJS.Timeout | undefined
   app.addHook('onReady', async function connect () {
     client.connect().catch(() => {})      // it goes on trying
+    timer = followSlots(client)
     listener.open()
   })
   app.addHook('onClose', async () => {
+    clearInterval(timer)
     client.disconnect()
     await listener.close()
   })
@@ -70,11 +73,9 @@ const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes(
 
 const mayEvict = (report: string) => !/^maxmemory:0\r?$/m.test(report) && !report.includes('maxmemory_policy:noeviction')
 
-async function pingAll (client: Redis | Cluster) {
-  if ('nodes' in client) client.refreshSlotsCache()
-  const masters = mastersOf(client)
-  if (masters.length === 0) throw new Error('no node of the cluster is known')
-  return Promise.all(masters.map((server) => server.ping()))
+async function pingAll (servers: Redis[]) {
+  if (servers.length === 0) throw new Error('no node of the cluster is known')
+  return Promise.all(servers.map((server) => server.ping()))
 }
 
 async function within<Result> (ms: number, work: Promise<Result>) {
