@@ -23,6 +23,7 @@ export default fp(async (app) => {
 
   const loops = [repeat(readFeed), repeat(keepMarkers)]
   let isGood = true
+  let isKept = true
   let isClosing = false
   app.addHook('onReady', async function follow () { loops.forEach(({ start }) => start()) })
   app.addHook('onClose', async () => {
@@ -49,10 +50,14 @@ export default fp(async (app) => {
   async function keepMarkers () {
     try {
       await markers?.write()
-      const shards = revocations.isFresh() && await markers?.restore(revocations.ids)
+      const shards = revocations.isFresh() && await markers?.restore(revocations.readAll)
       if (shards) app.log.info({ shards }, 'the revocations are in Redis')
+      isKept = true
     } catch (error) {
-      app.log.debug({ err: error }, 'the revocations cannot be written to Redis')
+      // Of a Redis that is away the health check tells; one that is there may refuse INFO, scripts or writing.
+      const isNews = isKept && app.health.report().redis?.status === 'up'
+      app.log[isNews ? 'warn' : 'debug']({ err: error }, 'the revocations cannot be written to Redis')
+      if (isNews) isKept = false
     }
   }
 }, { name: 'revocations', dependencies: ['config', 'health', 'purge', 'redis'] })

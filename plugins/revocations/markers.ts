@@ -10,15 +10,24 @@ const markerOf = (sessionId: string) => `microts:revoked:{${shardOf(sessionId)}}
 const stateOf = (shard: string) => `microts:revoked:{${shard}}:state`
 const shardOf = (sessionId: string) => sessionId.at(-1)!
 
-// A server that was restarted, or a replica that was promoted, may lack what was written last: it has another run id.
-const RUN = "local run = string.match(redis.call('info', 'server'), 'run_id:(%w+)')"
-const IS_WHOLE = `${RUN} return redis.call('get', KEYS[1]) == run and 1 or 0`
-const BEGIN = `${RUN} redis.call('set', KEYS[1], run .. ARGV[1])`
-const END = `${RUN} if redis.call('get', KEYS[1]) == run .. ARGV[1] then redis.call('set', KEYS[1], run) end`
+// A server that was restarted, or promoted, or demoted and promoted again, may lack what was written last: its ids together are new.
+const RUN = `
+  local run = string.match(redis.call('info', 'server'), 'run_id:(%w+)') .. string.match(redis.call('info', 'replication'), 'master_replid:(%w+)')
+  local state = redis.call('get', KEYS[1])`
+// Who finds a loss names it; who comes later goes by the same name, so that whoever is ready first has done it for all.
+const BEGIN = `${RUN}
+  if state == run then return false end
+  if not state or string.sub(state, 1, #run) ~= run then
+    state = run .. ':' .. ARGV[1]
+    redis.call('set', KEYS[1], state)
+  end
+  return state`
+const END = `
+  if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('set', KEYS[1], string.match(ARGV[1], '^%w+')) end`
 const HAS = `
-  if redis.call('exists', KEYS[1]) == 1 then return 1 end
+  if redis.call('exists', KEYS[2]) == 1 then return 1 end
   ${RUN}
-  return redis.call('get', KEYS[2]) == run and 0 or -1`
+  return state == run and 0 or -1`
 
 /**
  * The revoked sessions in Redis: a key for each, and per shard one that says which server has them all. Redis may lose anything
@@ -26,7 +35,6 @@ const HAS = `
  */
 export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: number) {
   const unwritten = new Set<string>()
-  const isWhole = script('microtsIsWhole', IS_WHOLE, 1)
   const begin = script('microtsBegin', BEGIN, 1)
   const end = script('microtsEnd', END, 1)
   const has = script('microtsHas', HAS, 2)
@@ -39,6 +47,11 @@ export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: n
       for (const id of sessionIds) unwritten.add(id)
     },
 
+    /** What nobody needs to hear of any more, however long Redis is away. */
+    forget (sessionId: string) {
+      unwritten.delete(sessionId)
+    },
+
     /** Tells the other replicas at once; what fails is left to the next `write`. */
     async publish (sessionIds: string[]) {
       await Promise.allSettled([write(sessionIds), run((redis) => redis.publish(CHANNEL, sessionIds.join()))])
@@ -49,28 +62,28 @@ export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: n
       listen(CHANNEL, (message) => onRevoked(message.split(',')))
     },
 
-    /** Writes again what Redis has lost, and says how many shards that were; `all` gives every revoked session there is. */
-    async restore (all: () => string[]) {
-      const states = await Promise.all(SHARDS.map((shard) => isWhole(stateOf(shard))))
-      const lost = SHARDS.filter((shard, i) => !states[i])
-      for (const shard of lost) await rebuild(shard, all)
+    /**
+     * Writes again what Redis has lost, and says how many shards that were. `readAll` gives every session revoked before it was
+     * called; who is revoked later is written by those who hear of it, and that is not lost unless the server changes once more.
+     */
+    async restore (readAll: () => Promise<string[]>) {
+      const losses = await Promise.all(SHARDS.map((shard) => begin<string | null>(stateOf(shard), randomUUID())))
+      const lost = SHARDS.flatMap((shard, i) => losses[i] ? [{ shard, loss: losses[i] }] : [])
+      if (lost.length === 0) return 0
+      const ids = Object.groupBy(await readAll(), shardOf)
+      for (const { shard, loss } of lost) {
+        await write(ids[shard] ?? [])
+        await end(stateOf(shard), loss)
+      }
       return lost.length
     },
 
     /** Rejects where Redis cannot tell. */
     async has (sessionId: string) {
-      const answer = await has<number>(markerOf(sessionId), stateOf(shardOf(sessionId)))
+      const answer = await has<number>(stateOf(shardOf(sessionId)), markerOf(sessionId))
       if (answer < 0) throw new Error('Redis may lack revocations, which are not written again yet')
       return answer === 1
     }
-  }
-
-  // If Redis loses it once more meanwhile, the token is gone too, or belongs to another server.
-  async function rebuild (shard: string, all: () => string[]) {
-    const token = randomUUID()
-    await begin(stateOf(shard), token)
-    await write(all().filter((id) => shardOf(id) === shard))
-    await end(stateOf(shard), token)
   }
 
   async function write (sessionIds: string[]) {

@@ -3,7 +3,7 @@ import { unavailable } from '../errors.ts'
 import type { createMarkers } from './markers.ts'
 
 /** The second source that other replicas write to at once: Redis, where there is one. */
-export type RevocationMarkers = Pick<ReturnType<typeof createMarkers>, 'note' | 'publish' | 'has'>
+export type RevocationMarkers = Pick<ReturnType<typeof createMarkers>, 'note' | 'forget' | 'publish' | 'has'>
 
 type Sources = { read: () => Promise<string[]>, markers?: RevocationMarkers, now?: () => number }
 
@@ -26,8 +26,12 @@ export function createRevocations ({ read, markers, now = () => performance.now(
     isFresh,
     remember,
 
-    /** All of them. */
-    ids: () => [...revoked.keys()],
+    /** All that were revoked before now. A read that is under way may have been sent earlier; the next one was not. */
+    async readAll () {
+      await refresh()
+      await refresh()
+      return [...revoked.keys()]
+    },
 
     /** Whether the whole feed has been read at least once. */
     get isLoaded () { return readSentAt > -Infinity },
@@ -85,6 +89,7 @@ export function createRevocations ({ read, markers, now = () => performance.now(
     for (const [id, knownSince] of revoked) {
       if (now() - knownSince < KEEP_SECONDS * 1000) return
       revoked.delete(id)
+      markers?.forget(id)
     }
   }
 }

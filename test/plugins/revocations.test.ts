@@ -138,6 +138,33 @@ test('an id is kept for longer than any access token lives, by the monotonic clo
   t.same(['first', 'second'].map(feed.revocations.isRevoked), [false, false])
 })
 
+test('what Redis has not taken until no token can be alive is not kept for it', async (t) => {
+  const unwritten = new Set<string>()
+  const feed = watched({ note: (ids) => ids.forEach((id) => unwritten.add(id)), forget: (id) => { unwritten.delete(id) } })
+  feed.revocations.announce(['old'])
+  feed.time += 1000
+  feed.revocations.announce(['young'])
+  feed.time = KEEP_SECONDS * 1000
+  await feed.revocations.refresh()
+
+  t.same([...unwritten], ['young'])
+})
+
+test('who asks for all gets what was revoked before, though a read was under way', async (t) => {
+  const feed = watched()
+  const { promise: early, resolve: arrive } = Promise.withResolvers<string[]>()
+  feed.read = () => early
+  const reading = feed.revocations.refresh()
+  feed.ids.push('revoked')
+  const all = feed.revocations.readAll()
+  feed.read = async () => [...feed.ids]
+  arrive([])
+  await reading
+
+  t.same(await all, ['revoked'])
+  t.equal(feed.reads, 2)
+})
+
 test('what is announced is known here at once and published to the others', async (t) => {
   const published: string[][] = []
   const feed = watched({ publish: async (ids) => { published.push(ids) } })
@@ -166,7 +193,7 @@ function watched (markers?: Partial<RevocationMarkers>) {
       source.reads++
       return source.read()
     },
-    markers: markers && { note: () => {}, publish: async () => {}, has: async () => false, ...markers },
+    markers: markers && { note: () => {}, forget: () => {}, publish: async () => {}, has: async () => false, ...markers },
     now: () => source.time
   })
   return Object.assign(source, { revocations })

@@ -3,6 +3,7 @@ import { test, type Test } from 'tap'
 import { KEEP_SECONDS } from '../../../plugins/revocations/memory.ts'
 import { eventually } from '../../eventually.ts'
 import { build, databaseUrl, signUp } from '../../helper.ts'
+import { createLog } from '../../log.ts'
 import { startProxy } from '../../proxy.ts'
 import { connected, startCluster, startRedis, type RedisServer } from '../../redis.ts'
 import type { FastifyInstance } from 'fastify'
@@ -12,6 +13,7 @@ type User = Awaited<ReturnType<typeof signUp>>
 // Long enough for a machine that is busy with the rest of the suite.
 const PATIENT = { REDIS_COMMAND_TIMEOUT: '5000' }
 const STALE_MS = 900
+const REFUSED = 'the revocations cannot be written to Redis'
 
 for (const [kind, start] of Object.entries({ single, cluster })) {
   test(`${kind}: a replica without PostgreSQL hears what is revoked, and lets in who is not`, async (t) => {
@@ -98,6 +100,23 @@ test('what is revoked last is written before the process ends', async (t) => {
   t.ok((await redis.keys()).includes(markerOf(sessionOf(ended))))
 })
 
+test('a Redis that refuses what it is asked for is told of once, and lets in nobody instead', async (t) => {
+  const redis = await startRedis(t)
+  const log = createLog()
+  await redis.admin.call('ACL', 'SETUSER', 'default', '-info')
+  const b = await replica(t, { REDIS_URL: redis.url, LOG_LEVEL: 'info' }, log)
+  const [ended, alive] = await users(b, 2)
+  t.equal((await log.line(REFUSED)).level, 40)
+  await logOut(t, b, ended)
+  await b.loseDatabase()
+  t.equal(await verdict(b, alive), 503)
+  t.equal(await verdict(b, ended), 401)
+  await redis.admin.call('ACL', 'SETUSER', 'default', '+info')
+  await b.findDatabase()
+  await log.line('the revocations are in Redis')
+  t.equal(log.lines.filter(({ msg }) => msg === REFUSED).length, 1)
+})
+
 test('without PostgreSQL and Redis nobody is let in or logged out, and both are good again without a restart', async (t) => {
   const redis = await startRedis(t)
   const b = await replica(t, { REDIS_URL: redis.url })
@@ -116,9 +135,9 @@ test('without PostgreSQL and Redis nobody is let in or logged out, and both are 
 })
 
 /** A replica with a way of its own to PostgreSQL, which has written all it knows to Redis. */
-async function replica (t: Test, env: Record<string, string>) {
+async function replica (t: Test, env: Record<string, string>, stream?: ReturnType<typeof createLog>) {
   const way = await startProxy(t, databaseUrl)
-  const app = await build(t, { ...PATIENT, ...env, DATABASE_URL: way.url })
+  const app = await build(t, { ...PATIENT, ...env, DATABASE_URL: way.url }, { stream })
   await connected(app)
   return {
     app,
