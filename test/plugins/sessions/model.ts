@@ -103,9 +103,9 @@ export const disable = (who: string) => always(({ accounts }) => {
 })
 export const enable = (who: string) => always(({ accounts }) => { if (accounts[who]) accounts[who].isDisabled = false })
 export const pass = (ticks: number) => always((world) => { world.now += ticks })
-/** The newest key signs, all verify. */
+/** The newest key signs, all verify; replaced is the oldest. */
 export const addKey = always(({ keys }) => keys.push(keys.at(-1)! + 1))
-export const withdrawKey = always(({ keys }) => { if (keys.length > 1) keys.shift() })
+export const replaceKey = always(({ keys }) => { keys.push(keys.at(-1)! + 1); keys.shift() })
 
 /** Whether an access token opens the door: for as long as it says, unless its session was ended or its key withdrawn. */
 export function isAccepted (world: World, token: AccessToken) {

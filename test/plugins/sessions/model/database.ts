@@ -38,19 +38,26 @@ export function createDatabase (t: Test) {
       update sessions set ${TIMES.map((column) => `${column} = ${column} - make_interval(secs => $2)`)}
       where user_id in (select id from users where email = any($1))`, [emails, seconds]),
 
-    /** Does the work while these rows are held, until as many as will wait for them do so. Then they come all at once. */
-    async holding<Result> (held: Held | undefined, emails: string[], work: () => Promise<Result>) {
-      if (!held) return work()
-      const { working } = await transaction(async (client) => {
+    /**
+     * Does all of this at once. Or, while rows are held, begins each as soon as those before it are done or wait for a row; then they
+     * go on in that order, by what they have read before.
+     */
+    async atOnce<Result> (works: (() => Promise<Result>)[], held: Held | undefined, emails: string[]) {
+      if (!held) return Promise.all(works.map((work) => work()))
+      const { begun } = await transaction(async (client) => {
         await client.query(HELD[held], [emails])
-        const working = work()
-        const progress = { isDone: false }
-        Promise.allSettled([working]).then(() => { progress.isDone = true })
-        let [before, now] = [0, 0]
-        while (!progress.isDone && (now === 0 || now > before)) [before, now] = [now, await waiting()]
-        return { working }
+        const begun: Promise<Result>[] = []
+        let underWay = 0
+        for (const work of works) {
+          underWay++
+          const working = work().finally(() => { underWay-- })
+          working.catch(() => {})     // until it is awaited
+          begun.push(working)
+          while (underWay > await waiting());
+        }
+        return { begun }
       })
-      return working
+      return Promise.all(begun)
     }
   }
 

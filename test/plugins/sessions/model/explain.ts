@@ -47,13 +47,16 @@ export function visible (world: World) {
       id,
       generation,
       rotatedAgo: rotatedAt === null ? null : world.now - rotatedAt,
-      idleLeft: Math.ceil(idleUntil - world.now),
-      left: Math.ceil(until - world.now)
+      idleLeft: whole(idleUntil - world.now),
+      left: whole(until - world.now)
     }))
   }]))
 }
 
 const isKept = ({ now }: World, { isRevoked, idleUntil, until }: Session) => !isRevoked && now < Math.min(idleUntil, until) + KEPT
+
+// Zero, where Math.ceil says -0.
+const whole = (ticks: number) => Math.ceil(ticks) + 0
 
 function copy ({ accounts, keys, ...times }: World): World {
   const copies = Object.entries(accounts).map(([who, account]) => [who, { ...account, sessions: account.sessions.map((session) => ({ ...session })) }])

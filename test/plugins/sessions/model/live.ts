@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import * as model from '../model.ts'
 import { decodeJwt, kidOf } from '../../auth/forge.ts'
-import { ACTIONS, type Draft, type Life } from './actions.ts'
+import { ACTIONS, type Command, type Draft, type Life } from './actions.ts'
 import { TICK_SECONDS, type Held } from './database.ts'
 import { explain, visible, type Happened } from './explain.ts'
 import { judge, judgeTokens, same } from './judge.ts'
@@ -9,7 +9,7 @@ import { KNOWN_SECRETS, type Service } from './replicas.ts'
 import { claimOf, older, refreshTokenOf, type Pair } from './tokens.ts'
 
 /** What is done at once, maybe while rows are held; or what happens to all. */
-export type Step = { drafts: Draft[], held?: Held } | { ticks: number } | { key: 'added' | 'withdrawn' }
+export type Step = { drafts: Draft[], held?: Held } | { ticks: number } | { key: 'added' | 'replaced' }
 type Outcome = Happened & { draft: Draft, replica?: number, told: string, at: number, pair?: Pair }
 
 /** Lives through these steps, and throws as soon as anything is not as it should be. */
@@ -27,8 +27,11 @@ export async function live (service: Service, steps: Step[], trace: string[]) {
 }
 
 async function act (service: Service, life: Life, drafts: Draft[], held?: Held) {
-  const work = () => Promise.all(drafts.map((draft) => carryOut(service, life, draft)))
-  const outcomes = (await service.holding(held, Object.values(life.emails), work)).filter((outcome) => outcome !== undefined).sort((a, b) => a.at - b.at)
+  const works = drafts.flatMap((draft) => {
+    const command = ACTIONS[draft.name](life, draft)
+    return command ? () => carryOut(service, command, draft) : []
+  })
+  const outcomes = (await service.atOnce(works, held, Object.values(life.emails))).sort((a, b) => a.at - b.at)
   life.trace.push(`${outcomes.length} at once${held ? `, ${held} held` : ''}:`)
   life.trace.push(...outcomes.map(({ replica = 'none', told, answer }) => `  replica ${replica}: ${told}: ${Object.values(answer).join(', now ')}`))
   await settle(service, life, outcomes)
@@ -37,9 +40,7 @@ async function act (service: Service, life: Life, drafts: Draft[], held?: Held) 
   await judge(service, life, others.length === 0 ? first?.replica : undefined)
 }
 
-async function carryOut (service: Service, life: Life, draft: Draft): Promise<Outcome | undefined> {
-  const command = ACTIONS[draft.name](life, draft)
-  if (!command) return undefined
+async function carryOut (service: Service, command: Command, draft: Draft): Promise<Outcome> {
   const replica = 'request' in command ? draft.replica : undefined
   const { status, body } = 'request' in command ? await service.ask(draft.replica, command.request) : await command.change(service)
   const at = performance.now()
@@ -77,8 +78,8 @@ async function pass (service: Service, life: Life, ticks: number) {
   await judge(service, life)
 }
 
-async function changeKeys (service: Service, life: Life, how: 'added' | 'withdrawn') {
-  const operation = how === 'added' ? model.addKey : model.withdrawKey
+async function changeKeys (service: Service, life: Life, how: 'added' | 'replaced') {
+  const operation = how === 'added' ? model.addKey : model.replaceKey
   await settle(service, life, [{ operation, answer: { status: 204 } }])
   life.trace.push(`a key is ${how}, now ${life.world.keys}`)
   await service.setKeys(life.world.keys)
