@@ -24,6 +24,7 @@ export interface FastPath {
   listen: (channel: string, onMessage: OnMessage) => void
 }
 
+type RedisError = Error & { code?: string, command?: { name: string } }
 type Scripted = Record<string, (...args: Argument[]) => Promise<unknown>>
 
 export default fp(async (app) => {
@@ -34,7 +35,9 @@ export default fp(async (app) => {
   }
   const client = createClient(config)
   const listener = createListener(config)
-  client.on('error', (error) => app.log.debug({ err: error }, 'redis connection'))
+  let trouble: unknown
+  client.on('error', note)
+  client.on('node error', note)
   client.on('ready', warnOfEviction)
   // It waits for what says that it is not ready, and fails the boot when that never comes.
   await app.register(redis, { client: Object.create(client, { status: { value: 'ready' } }) })
@@ -49,7 +52,7 @@ export default fp(async (app) => {
     },
     listen: listener.add
   })
-  app.health.add('redis', () => within(config.REDIS_COMMAND_TIMEOUT, pingAll(mastersOf(client))), { isOptional: true })
+  app.health.add('redis', check, { isOptional: true })
 
   let timer: NodeJS.Timeout | undefined
   app.addHook('onReady', async function connect () {
@@ -63,7 +66,24 @@ export default fp(async (app) => {
     await listener.close()
   })
 
+  function note (error: RedisError) {
+    // What is not from the server or the system only follows from it.
+    if (error.name === 'ReplyError' || error.code) trouble = error
+    app.log.debug({ err: error }, 'redis connection')
+    // ioredis would go on in database 0, which may be somebody else's.
+    if (error.command?.name === 'select') client.disconnect(true)
+  }
+
+  async function check () {
+    try {
+      await within(config.REDIS_COMMAND_TIMEOUT, pingAll(mastersOf(client)))
+    } catch (error) {
+      throw new Error((error as Error).message, { cause: trouble })
+    }
+  }
+
   async function warnOfEviction () {
+    trouble = undefined
     const reports = await Promise.all(mastersOf(client).map((server) => server.info('memory'))).catch(() => [])
     if (reports.some(mayEvict)) app.log.warn('Redis may evict what revocation needs: set its maxmemory-policy to noeviction')
   }

@@ -28,6 +28,17 @@ for (const [kind, start] of Object.entries({ single, cluster })) {
     t.match(await b.app.inject({ url: '/me', headers: ended.headers }), { statusCode: 401, body: /"code":"UNAUTHORIZED"/ })
   })
 
+  test(`${kind}: what is published is known at once, even where Redis cannot be asked for it`, async (t) => {
+    const redis = await start(t)
+    const [a, b] = await Promise.all([replica(t, redis.env), replica(t, redis.env)])
+    const [ended, alive] = await users(a, 2)
+    await b.loseDatabase()
+    await redis.forbidScripts()
+    t.equal(await verdict(b, alive), 503)
+    await logOut(t, a, ended)
+    await eventually(async () => await verdict(b, ended) === 401)
+  })
+
   test(`${kind}: whatever Redis forgets, nobody is let in by what is not there`, async (t) => {
     const redis = await start(t)
     const [a, b] = await Promise.all([replica(t, redis.env), replica(t, redis.env)])
@@ -178,6 +189,7 @@ async function single (t: Test) {
     keys: () => redis.admin.keys('*'),
     ttl: (key: string) => redis.admin.ttl(key),
     silencePublishing: () => silence(redis),
+    forbidScripts: () => forbid(redis),
     losses: {
       'a FLUSHALL': (logOut: Act) => logOut().then(() => redis.admin.flushall()),
       'a restart without persistence': (logOut: Act) => logOut().then(() => redis.restart()),
@@ -198,6 +210,7 @@ async function cluster (t: Test) {
     keys: cluster.keys,
     ttl: async (key: string) => (await cluster.masterOf(key)).admin.ttl(key),
     silencePublishing: () => Promise.all(cluster.nodes.map(silence)),
+    forbidScripts: () => Promise.all(cluster.nodes.map(forbid)),
     losses: {
       'a FLUSHALL': (logOut: Act) => logOut().then(async () => Promise.all((await masters()).map(({ admin }) => admin.flushall()))),
       'a failover': (logOut: Act) => logOut().then(async () => (await cluster.masterOf('{0}')).kill())
@@ -206,3 +219,4 @@ async function cluster (t: Test) {
 }
 
 const silence = ({ admin }: RedisServer) => admin.call('ACL', 'SETUSER', 'default', 'resetchannels')
+const forbid = ({ admin }: RedisServer) => admin.call('ACL', 'SETUSER', 'default', '-@scripting')
