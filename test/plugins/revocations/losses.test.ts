@@ -55,6 +55,16 @@ test('what Redis loses while all is written again is not taken for there', async
   t.equal(await a.markers.has(randomUUID()), false)
 })
 
+test('what is forgotten before Redis is back is not written', async (t) => {
+  const { redis, speak } = await start(t)
+  const { markers } = speak()
+  const [old, young] = [randomUUID(), randomUUID()]
+  markers.note([old, young])
+  markers.forget(old)
+  await markers.write()
+  t.match(await redis.admin.keys('*'), [young])
+})
+
 test('a server that was not the master for a while may lack what was written then', async (t) => {
   const { redis, speak } = await start(t)
   const a = speak()
