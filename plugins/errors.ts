@@ -6,7 +6,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 declare module 'fastify' {
   interface FastifyRequest {
     /** What made this request end with a 5xx; for the log, never for the client. */
-    failure: Error | null
+    failure: (Error & { reason?: string }) | null
   }
 }
 
@@ -35,25 +35,32 @@ export const RateLimitExceeded = problem('RATE_LIMIT_EXCEEDED')
 export const ServiceUnavailable = problem('SERVICE_UNAVAILABLE')
 export const InternalServerError = problem('INTERNAL_SERVER_ERROR')
 
+/** Why the work for a client that has left ends; sent to nobody. */
+export const ClientLeft = createError('CLIENT_LEFT', 'The client has left', 499)
+
 const codes = new Set<string>(CODES)
 
 /** What is wrong with one place of the request, by JSON Pointer (RFC 6901); never the value. */
 export type Fault = { pointer: string, code: string, message: string }
 
-/** What an error of ours may carry beside its code: faults for the body, headers for the answer. */
-export type Refusal = FastifyError & { errors?: Fault[], headers?: Record<string, string> }
+/** What an error of ours may carry beside its code: faults for the body, headers for the answer, a reason for the log. */
+export type Refusal = FastifyError & { errors?: Fault[], headers?: Record<string, string>, reason?: string }
 
 const RETRY_AFTER_SECONDS = 1
 const MOST_FAULTS = 20
 const REALM = 'Bearer realm="microts"'
 
-export const refusal = (error: FastifyError, extra: Pick<Refusal, 'errors' | 'headers'>): Refusal => Object.assign(error, extra)
+export const refusal = (error: FastifyError, extra: Pick<Refusal, 'errors' | 'headers' | 'reason'>): Refusal => Object.assign(error, extra)
 
 export const tooManyRequests = (retryAfterSeconds: number) =>
   refusal(new RateLimitExceeded(), { headers: { 'retry-after': String(retryAfterSeconds) } })
 
 /** Infrastructure trouble: 503, whatever the cause was; clients would take a 401 for "log out". */
 export const unavailable = (cause: unknown) => new ServiceUnavailable({ cause })
+
+/** 503 for what is not even tried, since it is too much or known to be in vain: nothing has failed, and the log needs no stack. */
+export const declined = (reason: string, retryAfterSeconds = RETRY_AFTER_SECONDS) =>
+  refusal(new ServiceUnavailable(), { reason, headers: { 'retry-after': String(retryAfterSeconds) } })
 
 type Origin = { id: string, correlationId: string, path?: string }
 

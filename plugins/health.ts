@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 
@@ -112,8 +113,10 @@ export default fp(async (app) => {
   })
 
   async function round () {
+    const startedAt = performance.now()
     await health.checkNow()
-    if (!isClosed) timer = setTimeout(round, health.hasRisen() ? INTERVAL_MS : INTERVAL_AT_START_MS).unref()
+    const interval = health.hasRisen() ? INTERVAL_MS : INTERVAL_AT_START_MS
+    if (!isClosed) timer = setTimeout(round, Math.max(0, startedAt + interval - performance.now())).unref()
   }
 
   app.addHook('onSend', function sayGoodbye (request, reply, payload, done) {

@@ -39,7 +39,9 @@ class OneLine extends LogController {
   override requestCompleted (error: Error | null | undefined, request: FastifyRequest, reply: FastifyReply) {
     request.isLogged = true
     const err = request.failure ?? error ?? undefined
-    if (err) request.log.error({ ...lineOf(request, reply), err }, 'request failed')
+    const reason = request.failure?.reason
+    if (reason) request.log.warn({ ...lineOf(request, reply), reason }, 'request declined')
+    else if (err) request.log.error({ ...lineOf(request, reply), err }, 'request failed')
     else request.log.info(lineOf(request, reply), 'request')
   }
 }
@@ -101,6 +103,6 @@ export default fp(async (app) => {
     done()
   })
   app.addHook('onError', async function noticeFailure (request, reply, error) {
-    if (reply.raw.destroyed && (error?.statusCode ?? 500) >= 500) request.log.error({ err: error }, 'failed after the client had left')
+    if (reply.raw.destroyed && (error?.statusCode ?? 500) >= 500) request.log.error({ err: error }, 'failed after the request had ended')
   })
 }, { name: 'logging' })

@@ -85,8 +85,8 @@ export async function migrationStatus (query: (text: string) => Promise<{ name: 
   return names.map((name) => ({ name, hasRun: done.has(name) }))
 }
 
-function noRowsWithoutTable (error: PgError & { cause?: PgError }) {
-  if ((error.cause ?? error).code !== UNDEFINED_TABLE) throw error
+function noRowsWithoutTable (error: PgError) {
+  if (error.code !== UNDEFINED_TABLE) throw error
   return []
 }
 
@@ -95,7 +95,7 @@ export default fp(async (app) => {
   const { DATABASE_URL: databaseUrl = '', MIGRATE_ON_START: migratesOnStart } = app.config
 
   app.health.add('migrations', async () => {
-    const missing = (await migrationStatus((text) => app.db.query<{ name: string }>(text))).filter(({ hasRun }) => !hasRun)
+    const missing = (await migrationStatus((text) => app.db.check<{ name: string }>(text))).filter(({ hasRun }) => !hasRun)
     if (missing.length > 0) throw new Error(`${missing.length} migrations have not run`)
   })
 

@@ -24,8 +24,8 @@ const status: FastifyPluginAsyncTypebox = async (app) => {
       status: app.health.state(),
       uptime: { seconds, formatted: formatted(seconds), startedAt },
       dependencies: {
-        database: { ...database, breaker: 'disabled' as const },
-        redis: { ...redis, breaker: 'disabled' as const },
+        database: { ...database, breaker: app.breakers.stateOf('database') },
+        redis: { ...redis, breaker: app.breakers.stateOf('redis') },
         webhook: { status: 'disabled' as const, breaker: 'disabled' as const }
       },
       hashing: { build: app.passwords.build, concurrency: app.config.HASH_CONCURRENCY },

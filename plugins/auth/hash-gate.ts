@@ -1,7 +1,8 @@
 import { performance } from 'node:perf_hooks'
-import { ServiceUnavailable, refusal } from '../errors.ts'
+import { declined } from '../errors.ts'
+import type { Slots } from '../slots.ts'
 
-type Options = { concurrency: number, queueTimeoutMs: number }
+type Options = { slots: Slots, queueTimeoutMs: number }
 
 const FIRST_GUESS_MS = 50
 const WEIGHT_OF_LATEST = 0.1
@@ -10,43 +11,32 @@ const WEIGHT_OF_LATEST = 0.1
  * Lets as many hashes run at a time as there are cores: more would only add latency.
  * Who would wait longer than the queue's timeout is refused on arrival, in contrast to being kept and refused later.
  */
-export function createHashGate ({ concurrency, queueTimeoutMs }: Options) {
-  const queue: (() => void)[] = []
-  let running = 0
+export function createHashGate ({ slots, queueTimeoutMs }: Options) {
   let meanMs = FIRST_GUESS_MS
 
   return {
-    get queueLength () { return queue.length },
-    get running () { return running },
+    get queueLength () { return slots.waiting },
+    get running () { return slots.taken },
+
+    refuseIfFull,
 
     async pass<Result> (hash: () => Promise<Result>): Promise<Result> {
-      await enter()
-      const startedAt = performance.now()
-      try {
-        return await hash()
-      } finally {
-        meanMs += (performance.now() - startedAt - meanMs) * WEIGHT_OF_LATEST
-        leave()
-      }
+      refuseIfFull()
+      return slots.pass(async () => {
+        const startedAt = performance.now()
+        try {
+          return await hash()
+        } finally {
+          meanMs += (performance.now() - startedAt - meanMs) * WEIGHT_OF_LATEST
+        }
+      })
     }
   }
 
-  async function enter () {
-    if (running < concurrency) {
-      running++
-      return
-    }
-    const waitMs = (queue.length + 1) * meanMs / concurrency
-    if (waitMs > queueTimeoutMs) {
-      throw refusal(new ServiceUnavailable(), { headers: { 'retry-after': String(Math.ceil(waitMs / 1000)) } })
-    }
-    await new Promise<void>((resolve) => queue.push(resolve))
-  }
-
-  // Who waits takes over the place of who leaves.
-  function leave () {
-    const next = queue.shift()
-    if (next) next()
-    else running--
+  /** Throws ServiceUnavailable where `pass` would: for who can tell before any other work is done. */
+  function refuseIfFull () {
+    if (slots.taken < slots.count) return
+    const waitMs = (slots.waiting + 1) * meanMs / slots.count
+    if (waitMs > queueTimeoutMs) throw declined('too many hashes are waiting', Math.ceil(waitMs / 1000))
   }
 }

@@ -8,6 +8,7 @@ import fp from 'fastify-plugin'
 import { PasswordCommon, PasswordTooLong, PasswordTooShort, refusal } from '../errors.ts'
 import { createHashGate } from './hash-gate.ts'
 import type { Config } from '../config/index.ts'
+import type { Slots } from '../slots.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { passwords: Awaited<ReturnType<typeof createPasswords>> }
@@ -21,8 +22,8 @@ const common = new Set(dictionary['passwords-common'])
 type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_TIME' | 'ARGON2_PARALLELISM' | 'HASH_CONCURRENCY' | 'HASH_QUEUE_TIMEOUT'>
 
 /** argon2id (OWASP Password Storage Cheat Sheet) over the NFKC form (NIST SP 800-63B-4), behind the hash gate. */
-export async function createPasswords (config: Settings) {
-  const gate = createHashGate({ concurrency: config.HASH_CONCURRENCY, queueTimeoutMs: config.HASH_QUEUE_TIMEOUT })
+export async function createPasswords (config: Settings, slots: (count: number) => Slots) {
+  const gate = createHashGate({ slots: slots(config.HASH_CONCURRENCY), queueTimeoutMs: config.HASH_QUEUE_TIMEOUT })
   const parameters = { memoryCost: config.ARGON2_MEMORY, timeCost: config.ARGON2_TIME, parallelism: config.ARGON2_PARALLELISM }
   const hashNow = async (password: string) => inOrder(await argon2.hash(password, { ...parameters, type: argon2.argon2id }))
   const dummy = await hashNow(randomBytes(16).toString('hex'))
@@ -30,6 +31,11 @@ export async function createPasswords (config: Settings) {
   return {
     gate,
     build: buildOf(),
+
+    /** A hook for routes that need a hash: refuses on arrival, before anything else is done. */
+    async refuseIfBusy () {
+      gate.refuseIfFull()
+    },
 
     /** Refuses a new password with a reason; `pointer` is its place in the body (RFC 6901). */
     check (password: string, { localPart, pointer }: { localPart: string, pointer: string }) {
@@ -76,5 +82,5 @@ export function buildOf (folder = dirname(createRequire(import.meta.url).resolve
 }
 
 export default fp(async (app) => {
-  app.decorate('passwords', await createPasswords(app.config))
-}, { name: 'passwords', dependencies: ['config'] })
+  app.decorate('passwords', await createPasswords(app.config, app.slots))
+}, { name: 'passwords', dependencies: ['config', 'slots'] })

@@ -1,7 +1,7 @@
 import { Type, type Static } from '@sinclair/typebox'
 
 const Csv = (description: string) => Type.Unsafe<string[]>({ type: 'string', separator: ',', default: '', description })
-const Milliseconds = (value: number, description: string) => Type.Integer({ minimum: 0, maximum: 600_000, default: value, description })
+const Milliseconds = (value: number, description: string, minimum = 1) => Type.Integer({ minimum, maximum: 600_000, default: value, description })
 const Seconds = (value: number, description: string) => Type.Integer({ minimum: 1, maximum: 31_536_000, default: value, description })
 const Count = (value: number, description: string) => Type.Integer({ minimum: 1, maximum: 1_000_000, default: value, description })
 
@@ -38,7 +38,7 @@ export const EnvSchema = Type.Object({
   ARGON2_TIME: Type.Integer({ minimum: 1, maximum: 100, default: 2, description: 'Passes of a hash' }),
   ARGON2_PARALLELISM: Type.Integer({ minimum: 1, maximum: 64, default: 1, description: 'Lanes of a hash' }),
   HASH_CONCURRENCY: Type.Integer({ minimum: 1, maximum: 512, description: 'Hashes at a time; default: the number of cores' }),
-  HASH_QUEUE_TIMEOUT: Milliseconds(2000, 'A hash that would wait longer is refused at once, ms'),
+  HASH_QUEUE_TIMEOUT: Milliseconds(2000, 'A hash that would wait longer is refused at once, ms', 0),
 
   RATE_LIMIT_MAX: Count(60, 'Requests per client address and window'),
   RATE_LIMIT_WINDOW: Seconds(60, 'Window of the address and user limits, s'),
@@ -54,8 +54,9 @@ export const EnvSchema = Type.Object({
   TRUSTED_PROXIES: Csv('Addresses and CIDRs whose X-Forwarded-For is believed, comma-separated'),
   ALLOWED_ORIGINS: Csv('Exact origins for CORS, comma-separated'),
 
+  MAX_EVENT_LOOP_DELAY: Milliseconds(250, 'Requests are refused while the event loop is held up for longer on the average, ms'),
   REQUEST_TIMEOUT: Milliseconds(12_000, 'Longest time an answer may take, ms'),
-  SHUTDOWN_DELAY: Milliseconds(5000, 'Time between unready and closed, ms; 0 outside production'),
+  SHUTDOWN_DELAY: Milliseconds(5000, 'Time between unready and closed, ms; 0 outside production', 0),
   SHUTDOWN_TIMEOUT: Milliseconds(20_000, 'Longest time a stop may take, ms'),
 
   OPS_TOKEN: Type.Optional(Type.String({ description: 'Bearer token of /metrics and /alerts; required in production' })),

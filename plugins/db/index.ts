@@ -1,11 +1,14 @@
 import { hash } from 'node:crypto'
-import { performance } from 'node:perf_hooks'
 import postgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
-import { hasQueuedInVain, isBroken, isPassing, isTrouble } from './trouble.ts'
-import { InternalServerError, unavailable } from '../errors.ts'
-import type { Pool, PoolClient, QueryResultRow } from 'pg'
+import pg, { type Pool, type PoolClient, type QueryResultRow } from 'pg'
+import { InternalServerError, ServiceUnavailable, unavailable } from '../errors.ts'
+import { Cut, untilCut } from './cut.ts'
+import { createOutages } from './outages.ts'
+import { isBroken, isPassing, isTrouble } from './trouble.ts'
+import type { Breaker } from '../breaker.ts'
 import type { Config } from '../config/index.ts'
+import type { Slots } from '../slots.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { db: Db }
@@ -19,66 +22,95 @@ export interface Sql {
 export interface Db extends Sql {
   /** Runs `work` in a transaction, and again after a serialization failure or deadlock. */
   tx: <Result> (work: (tx: Sql) => Promise<Result>) => Promise<Result>
+  /** For checks in the background: over connections of their own, so that no load keeps them waiting. */
+  check: <Row extends QueryResultRow> (text: string) => Promise<Row[]>
   /** The last time that PostgreSQL was away, as this process saw it. */
   lastOutage: () => { startedAgoMs: number, endedAgoMs: number } | undefined
+}
+
+type Needs = {
+  pool: Pick<Pool, 'connect'>
+  checks: Pick<Pool, 'query'>
+  breaker: Breaker
+  /** As many as the pool has connections, so that it is here that a request waits for one. */
+  slots: Slots
+  patienceMs: number
+  deadline: () => AbortSignal | undefined
 }
 
 const TRIES = 3
 const IDLE_IN_TRANSACTION_MS = 5000
 const LIFETIME_SECONDS = 1800
+const CHECKS = 2
+const CHECK_MS = 900      // less than the second that a health check has
 
-export function createDb (pool: Pick<Pool, 'connect'>): Db {
-  let awaySince: number | undefined
-  let outage: { startedAt: number, endedAt: number } | undefined
+// A statement whose client has gone ends soon, and its locks with it, unless PostgreSQL is too old for that or runs on Windows.
+const NOTICE_OUR_END = `
+  select set_config(name, '500', false) from pg_settings
+  where name = 'client_connection_check_interval' and version() !~* 'windows|mingw|visual'`
+
+export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }: Needs): Db {
+  const outages = createOutages()
 
   return {
-    lastOutage: () => outage && {
-      startedAgoMs: performance.now() - outage.startedAt,
-      endedAgoMs: performance.now() - outage.endedAt
-    },
-    query: (text, values) => insist((client) => statement(client, text, values)),
-    tx: (work) => insist((client) => transaction(client, work))
+    lastOutage: outages.last,
+    query: (text, values) => insist((client, signal) => statement(client, signal, text, values)),
+    tx: (work) => insist((client, signal) => transaction(client, signal, work)),
+
+    async check (text) {
+      try {
+        const { rows } = await checks.query(text)
+        if (outages.isOn) breaker.close()
+        outages.end()
+        return rows
+      } catch (error) {
+        if (isTrouble(error) && isBroken(error)) outages.begin()
+        throw error
+      }
+    }
   }
 
-  async function insist<Result> (use: (client: PoolClient) => Promise<Result>, tries = TRIES): Promise<Result> {
+  async function insist<Result> (use: Use<Result>, tries = TRIES): Promise<Result> {
     try {
-      return await withClient(use)
+      // Nobody waits in line for what is known to be away.
+      breaker.refuseIfOpen()
+      return await slots.pass(() => breaker.run(() => withClient(use)), patienceMs)
     } catch (error) {
+      if (error instanceof Cut) throw error.cause
       if (!isPassing(error)) throw error
       if (tries === 1) throw unavailable(error)
     }
     return insist(use, tries - 1)
   }
 
-  async function withClient<Result> (use: (client: PoolClient) => Promise<Result>) {
+  async function withClient<Result> (use: Use<Result>) {
     const client = await pool.connect().catch((error) => {
-      if (!hasQueuedInVain(error)) awaySince ??= performance.now()
+      outages.begin()
       throw unavailable(error)
     })
+    const signal = deadline()
     try {
-      const result = await use(client)
+      const result = await untilCut(use(client, signal), signal)
       client.release()
-      noteReturn()
+      outages.end()
       return result
     } catch (error) {
-      if (isTrouble(error) && isBroken(error)) awaySince ??= performance.now()
       // No rollback into a black hole: a broken client goes, and PostgreSQL rolls back when it is gone.
       client.release(isBroken(error) ? error as Error : undefined)
-      throw isTrouble(error) ? unavailable(error) : error
+      if (error instanceof Cut || !isTrouble(error)) throw error
+      if (isBroken(error)) outages.begin()
+      throw unavailable(error)
     }
-  }
-
-  function noteReturn () {
-    if (awaySince === undefined) return
-    outage = { startedAt: awaySince, endedAt: performance.now() }
-    awaySince = undefined
   }
 }
 
-async function transaction<Result> (client: PoolClient, work: (tx: Sql) => Promise<Result>) {
+type Use<Result> = (client: PoolClient, signal: AbortSignal | undefined) => Promise<Result>
+
+async function transaction<Result> (client: PoolClient, signal: AbortSignal | undefined, work: (tx: Sql) => Promise<Result>) {
   await client.query('begin')
   try {
-    const result = await work({ query: (text, values) => statement(client, text, values) })
+    const result = await work({ query: (text, values) => statement(client, signal, text, values) })
+    signal?.throwIfAborted()
     const { command } = await client.query('commit')
     if (command !== 'COMMIT') throw new InternalServerError({ cause: new Error('the work went on after one of its statements had failed') })
     return result
@@ -88,7 +120,8 @@ async function transaction<Result> (client: PoolClient, work: (tx: Sql) => Promi
   }
 }
 
-async function statement<Row extends QueryResultRow> (client: PoolClient, text: string, values?: unknown[]) {
+async function statement<Row extends QueryResultRow> (client: PoolClient, signal: AbortSignal | undefined, text: string, values?: unknown[]) {
+  signal?.throwIfAborted()
   const { rows } = await client.query<Row>({ name: nameOf(text), text, values })
   return rows
 }
@@ -104,7 +137,7 @@ function nameOf (text: string) {
 }
 
 /** How every connection of ours is opened: no wait without an end. */
-export function connectionOptions (config: Config) {
+function connectionOptions (config: Config) {
   return {
     connectionString: config.DATABASE_URL,
     application_name: 'microts',
@@ -113,19 +146,32 @@ export function connectionOptions (config: Config) {
     statement_timeout: Math.ceil(config.DB_QUERY_TIMEOUT * 0.9),
     lock_timeout: Math.ceil(config.DB_QUERY_TIMEOUT * 0.8),
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
-    keepAlive: true
+    keepAlive: true,
+    onConnect: async (client: pg.ClientBase) => { await client.query(NOTICE_OUR_END) }
   }
 }
 
 export default fp(async (app) => {
-  await app.register(postgres, { ...connectionOptions(app.config), max: app.config.DB_POOL_SIZE, maxLifetimeSeconds: LIFETIME_SECONDS })
+  const { config } = app
+  await app.register(postgres, { ...connectionOptions(config), max: config.DB_POOL_SIZE, maxLifetimeSeconds: LIFETIME_SECONDS })
+  const checks = new pg.Pool({ ...connectionOptions(config), application_name: 'microts checks', max: CHECKS, connectionTimeoutMillis: CHECK_MS, query_timeout: CHECK_MS })
+  app.addHook('onClose', () => checks.end())
   // One that breaks while somebody holds it, between two statements, tells so at the next one; unheard, it would end the process.
-  app.pg.pool.on('connect', (client) => client.on('error', () => {}))
+  for (const pool of [app.pg.pool, checks]) pool.on('connect', (client) => client.on('error', () => {}))
   app.pg.pool.on('error', (error) => app.log.warn({ err: error }, 'an idle database connection broke'))
-  const db = createDb(app.pg.pool)
+  checks.on('error', () => {})
+
+  const db = createDb({
+    pool: app.pg.pool,
+    checks,
+    breaker: app.breakers.create('database', (error) => error instanceof ServiceUnavailable || error instanceof Cut),
+    slots: app.slots(config.DB_POOL_SIZE),
+    patienceMs: config.DB_CONNECT_TIMEOUT,
+    deadline: app.deadline
+  })
   app.decorate('db', db)
   app.health.add('database', async () => {
-    const [server] = await db.query<{ recovering: boolean }>('select pg_is_in_recovery() as recovering')
+    const [server] = await db.check<{ recovering: boolean }>('select pg_is_in_recovery() as recovering')
     if (server?.recovering) throw new Error('the database is a read-only standby')
   })
-}, { name: 'db', dependencies: ['config', 'health', 'errors'] })
+}, { name: 'db', dependencies: ['breaker', 'config', 'deadline', 'errors', 'health', 'slots'] })

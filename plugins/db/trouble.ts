@@ -26,6 +26,3 @@ export const isPassing = (error: unknown) => PASSING.has((error as PgError).code
 
 // What `work` throws inside a transaction: a refusal of ours has an HTTP status and says nothing of the connection.
 const isOurs = (error: unknown) => (error as { statusCode?: number }).statusCode !== undefined
-
-/** Whether all connections of the pool were busy for too long: load on us, which says nothing of PostgreSQL. */
-export const hasQueuedInVain = (error: unknown) => (error as Error).message === 'timeout exceeded when trying to connect'

@@ -36,13 +36,16 @@ export default fp(async (app) => {
   const client = createClient(config)
   const listener = createListener(config)
   let trouble: unknown
+  let isAway = false
   client.on('error', note)
   client.on('node error', note)
   client.on('ready', warnOfEviction)
   // It waits for what says that it is not ready, and fails the boot when that never comes.
   await app.register(redis, { client: Object.create(client, { status: { value: 'ready' } }) })
 
-  const run = async <Result>(use: (redis: Commands) => Promise<Result>) => within(config.REDIS_COMMAND_TIMEOUT, use(client))
+  const breaker = app.breakers.create('redis')
+  client.on('ready', breaker.close)
+  const run = async <Result>(use: (redis: Commands) => Promise<Result>) => breaker.run(() => within(config.REDIS_COMMAND_TIMEOUT, use(client)))
   app.decorate('fastPath', {
     run,
     script (name, lua, keys) {
@@ -77,7 +80,10 @@ export default fp(async (app) => {
   async function check () {
     try {
       await within(config.REDIS_COMMAND_TIMEOUT, pingAll(mastersOf(client)))
+      if (isAway) breaker.close()
+      isAway = false
     } catch (error) {
+      isAway = true
       throw new Error((error as Error).message, { cause: trouble })
     }
   }
@@ -87,7 +93,7 @@ export default fp(async (app) => {
     const reports = await Promise.all(mastersOf(client).map((server) => server.info('memory'))).catch(() => [])
     if (reports.some(mayEvict)) app.log.warn('Redis may evict what revocation needs: set its maxmemory-policy to noeviction')
   }
-}, { name: 'redis', dependencies: ['config', 'health'] })
+}, { name: 'redis', dependencies: ['breaker', 'config', 'health'] })
 
 const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes('master') : [client]
 

@@ -21,7 +21,7 @@ export default fp(async (app) => {
     if (!revocations.isLoaded) throw new Error('the revocation feed has not been read yet')
   })
 
-  const loops = [repeat(readFeed), repeat(keepMarkers)]
+  const loops = [repeat(readFeed, () => Math.max(ROUND_MS, revocations.pauseMs)), repeat(keepMarkers, () => ROUND_MS)]
   let isGood = true
   let isKept = true
   let isClosing = false
@@ -63,7 +63,7 @@ export default fp(async (app) => {
 }, { name: 'revocations', dependencies: ['config', 'health', 'purge', 'redis'] })
 
 /** Does the work again and again, with a pause after each time. */
-function repeat (work: () => Promise<void>) {
+function repeat (work: () => Promise<void>, pauseMs: () => number) {
   let timer: NodeJS.Timeout | undefined
   let running: Promise<void> | undefined
   let isStopped = false
@@ -79,6 +79,6 @@ function repeat (work: () => Promise<void>) {
   }
 
   function round () {
-    running = work().finally(() => { if (!isStopped) timer = setTimeout(round, ROUND_MS) })
+    running = work().finally(() => { if (!isStopped) timer = setTimeout(round, pauseMs()) })
   }
 }

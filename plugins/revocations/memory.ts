@@ -9,6 +9,10 @@ type Sources = { read: () => Promise<string[]>, markers?: RevocationMarkers, now
 
 const STALE_AFTER_MS = 900
 const JOIN_MS = 300
+// After a read that failed the next one most likely fails too, and nobody is kept waiting for that; if it is quick, it may tell.
+const JOIN_AFTER_FAILURE_MS = 15
+const SHORTEST_PAUSE_MS = 50
+const LONGEST_PAUSE_MS = 1000
 /** No access token lives longer than an hour; the rest is for clocks and slow reads. */
 export const KEEP_SECONDS = 3900
 
@@ -20,6 +24,8 @@ export function createRevocations ({ read, markers, now = () => performance.now(
   const revoked = new Map<string, number>()
   let readSentAt = -Infinity
   let reading: Promise<void> | undefined
+  let failures = 0
+  let nextTryAt = -Infinity
 
   return {
     refresh,
@@ -35,6 +41,9 @@ export function createRevocations ({ read, markers, now = () => performance.now(
 
     /** Whether the whole feed has been read at least once. */
     get isLoaded () { return readSentAt > -Infinity },
+
+    /** How long to wait before the next read, in ms: 0 unless the last ones failed. */
+    get pauseMs () { return Math.max(0, nextTryAt - now()) },
 
     /** How old what we know is, counted from before it was asked for, in ms. */
     get age () { return now() - readSentAt },
@@ -58,11 +67,17 @@ export function createRevocations ({ read, markers, now = () => performance.now(
 
   async function askAgain (sessionId: string) {
     if (readSentAt === -Infinity) throw unavailable(new Error('the revocation feed has never been read'))
-    await within(JOIN_MS, refresh()).catch(() => {})
+    await join().catch(() => {})
     if (revoked.has(sessionId)) return true
     if (isFresh()) return false
     if (!markers) throw unavailable(new Error('the revocation feed is stale'))
     return markers.has(sessionId).catch((error) => { throw unavailable(error) })
+  }
+
+  // Many may ask, and PostgreSQL is asked no more often for that.
+  async function join () {
+    if (failures === 0) return within(JOIN_MS, refresh())
+    if (reading || now() >= nextTryAt) return within(JOIN_AFTER_FAILURE_MS, refresh())
   }
 
   /** Reads the feed; whoever asks meanwhile joins. */
@@ -73,9 +88,17 @@ export function createRevocations ({ read, markers, now = () => performance.now(
 
   async function readOnce () {
     const sentAt = now()
-    remember(await read())
+    remember(await read().catch(failed))
     forgetOld()
+    failures = 0
     readSentAt = sentAt
+  }
+
+  // Exponential backoff with jitter, so that replicas do not come back at the same time.
+  function failed (error: unknown): never {
+    const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** failures++)
+    nextTryAt = now() + pauseMs * (0.5 + Math.random() / 2)
+    throw error
   }
 
   function remember (sessionIds: string[]) {

@@ -6,7 +6,7 @@ const login: FastifyPluginAsyncTypebox = async (app) => {
   app.acceptForms()
 
   app.post('/login', {
-    onRequest: (request, reply) => app.limits.look(request, reply, ['login-address']),
+    onRequest: [app.passwords.refuseIfBusy, (request, reply) => app.limits.look(request, reply, ['login-address'])],
     schema: {
       operationId: 'login',
       tags: ['auth'],

@@ -6,6 +6,7 @@ const logout: FastifyPluginAsyncTypebox = async (app) => {
   app.guard({ acceptsRevoked: true })
 
   app.post('/logout', {
+    config: { outlivesClient: true },
     schema: {
       operationId: 'logout',
       tags: ['auth'],

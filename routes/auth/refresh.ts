@@ -2,11 +2,14 @@ import { RefreshSchema, TokenPairSchema } from '../../schemas/auth.ts'
 import { answers } from '../../schemas/common.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
+// Clients wait for a refresh before anything else: one that is slow had better be tried again, which the grace allows.
+const TIMEOUT_MS = 5000
+
 const refresh: FastifyPluginAsyncTypebox = async (app) => {
   app.acceptForms()
 
   app.post('/refresh', {
-    config: { limit: 'own' },
+    config: { limit: 'own', timeout: TIMEOUT_MS },
     errorHandler: app.limits.countFailure,
     schema: {
       operationId: 'refresh',

@@ -6,7 +6,7 @@ const register: FastifyPluginAsyncTypebox = async (app) => {
   app.acceptForms()
 
   app.post('/register', {
-    onRequest: (request, reply) => app.limits.look(request, reply, ['register']),
+    onRequest: [app.passwords.refuseIfBusy, (request, reply) => app.limits.look(request, reply, ['register'])],
     schema: {
       operationId: 'register',
       tags: ['auth'],

@@ -20,6 +20,7 @@ const sessions: FastifyPluginAsyncTypebox = async (app) => {
   })
 
   app.delete('/sessions/:id', {
+    config: { outlivesClient: true },
     schema: {
       operationId: 'revokeSession',
       tags: ['me'],
@@ -34,6 +35,7 @@ const sessions: FastifyPluginAsyncTypebox = async (app) => {
   })
 
   app.delete('/sessions', {
+    config: { outlivesClient: true },
     schema: {
       operationId: 'revokeSessions',
       tags: ['me'],

@@ -106,7 +106,7 @@ test('a client that leaves is a line, and what fails after that another one', as
   socket.destroy()
   t.match(await log.line('the client left'), { level: 30, route: '/slow', statusCode: 499, requestId: 'mine' })
   gate.reject(new Error('boom'))
-  t.match(await log.line('failed after the client had left'), { level: 50, requestId: 'mine', err: { message: 'boom' } })
+  t.match(await log.line('failed after the request had ended'), { level: 50, requestId: 'mine', err: { message: 'boom' } })
   t.equal(log.lines.filter(({ requestId }) => requestId === 'mine').length, 2)
 })
 

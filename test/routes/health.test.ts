@@ -63,7 +63,7 @@ test('a read-only standby is not ready', async (t) => {
   const database = new URL(databaseUrl).pathname.slice(1)
   await sql(`alter database ${database} set search_path = public, pg_catalog`)
   t.teardown(() => sql(`drop function public.pg_is_in_recovery(); alter database ${database} reset search_path`))
-  await sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'microts'")
+  await sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'microts%'")
 
   await eventually(async () => (await app.inject('/ready')).statusCode === 503)
 })

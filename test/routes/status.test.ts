@@ -17,7 +17,7 @@ test('the status names the service, what it depends on and where to look further
     version: manifest.version,
     status: 'up',
     dependencies: {
-      database: { status: 'up', breaker: 'disabled' },
+      database: { status: 'up', breaker: 'closed' },
       redis: { status: 'disabled', breaker: 'disabled' },
       webhook: { status: 'disabled', breaker: 'disabled' }
     },

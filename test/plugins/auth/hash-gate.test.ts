@@ -1,12 +1,13 @@
 import { setImmediate as settled } from 'node:timers/promises'
 import { test } from 'tap'
 import { createHashGate } from '../../../plugins/auth/hash-gate.ts'
+import { createSlots } from '../../../plugins/slots.ts'
 import { countHashes } from '../../count-hashes.ts'
 import { build, PASSWORD, post, signUp } from '../../helper.ts'
 
 /** A gate and hashes that end when they are told to. */
-function start (options: { concurrency: number, queueTimeoutMs: number }) {
-  const gate = createHashGate(options)
+function start ({ concurrency, queueTimeoutMs }: { concurrency: number, queueTimeoutMs: number }) {
+  const gate = createHashGate({ slots: createSlots(concurrency, () => undefined), queueTimeoutMs })
   const begun: string[] = []
   const hashes = new Map<string, PromiseWithResolvers<string>>()
   let running = 0

@@ -1,12 +1,14 @@
 import { test } from 'tap'
 import { dictionary } from '@zxcvbn-ts/language-common'
 import { buildOf, createPasswords } from '../../../plugins/auth/passwords.ts'
+import { createSlots } from '../../../plugins/slots.ts'
 import { countHashes } from '../../count-hashes.ts'
 import { build, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
 import type { FastifyInstance } from 'fastify'
 
 const COSTS = { PASSWORD_MIN_LENGTH: 8, ARGON2_MEMORY: 64, ARGON2_TIME: 1, ARGON2_PARALLELISM: 1, HASH_CONCURRENCY: 2, HASH_QUEUE_TIMEOUT: 60_000 }
 
+const withoutDeadline = (count: number) => createSlots(count, () => undefined)
 const register = (app: FastifyInstance, email: string, password: string) => post(app, '/auth/register', { email, password })
 const logInStatus = async (app: FastifyInstance, email: string, password: string) => (await post(app, '/auth/login', { email, password })).statusCode
 const change = (app: FastifyInstance, headers: Record<string, string>, newPassword: string, currentPassword = PASSWORD) =>
@@ -55,7 +57,7 @@ test('NUL and lone surrogates are refused, since they would make different passw
 })
 
 test('the 3 000 most common passwords that are long enough are refused, in any case', async (t) => {
-  const passwords = await createPasswords(COSTS)
+  const passwords = await createPasswords(COSTS, withoutDeadline)
   const common = dictionary['passwords-common'].filter((password) => password.length >= 8).slice(0, 3000)
   t.equal(common.length, 3000)
   const accepted = common.flatMap((password) => [password, password.toUpperCase()]).filter((password) => {
@@ -137,7 +139,7 @@ test('an account that does not exist costs one verification, like one that does'
 })
 
 test('nothing is the password of an account that does not exist', async (t) => {
-  const passwords = await createPasswords(COSTS)
+  const passwords = await createPasswords(COSTS, withoutDeadline)
   const hash = await passwords.hash(PASSWORD)
   t.same([await passwords.verify(hash, PASSWORD), await passwords.verify(hash, 'wrong'), await passwords.verify(undefined, PASSWORD)], [true, false, false])
 })
@@ -145,5 +147,5 @@ test('nothing is the password of an account that does not exist', async (t) => {
 test('it is known whether argon2 was built for this CPU', async (t) => {
   const folder = t.testdir({ plain: {}, built: { build: { Release: { 'argon2.node': '' } } } })
   t.same(['plain', 'built'].map((name) => buildOf(`${folder}/${name}`)), ['generic', 'native'])
-  t.equal((await createPasswords(COSTS)).build, buildOf())
+  t.equal((await createPasswords(COSTS, withoutDeadline)).build, buildOf())
 })

@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { isBroken, isPassing, isTrouble } from '../../../plugins/db/trouble.ts'
 import { NotFound } from '../../../plugins/errors.ts'
+import { eventually } from '../../eventually.ts'
 import { build, databaseUrl, post, signUp, sql } from '../../helper.ts'
 import { startProxy } from '../../proxy.ts'
 import type { FastifyInstance } from 'fastify'
@@ -66,7 +67,10 @@ test('a silent server is answered for with 503 within 3 s, and 1 000 statements 
 
   t.ok(tookMs <= 3000, `answered in ${tookMs} ms`)
   t.same([...new Set(answers.map(({ statusCode, headers }) => `${statusCode} ${headers['retry-after']}`))], ['503 1'])
+  t.equal(app.breakers.stateOf('database'), 'open')
   await proxy.set('pass')
+  const backMs = await eventually(() => app.breakers.stateOf('database') === 'closed')
+  t.ok(backMs <= 5000, `back after ${backMs} ms`)
   await Promise.all(used.map(async () => { for (let i = 0; i < 100; i++) await app.db.query('select $1::int', [i]) }))
   t.same((await pids(app)).filter((pid) => used.includes(pid)), [], 'no connection of before')
 })

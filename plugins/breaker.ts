@@ -1,0 +1,132 @@
+import fp from 'fastify-plugin'
+import CircuitBreaker from 'opossum'
+import { declined } from './errors.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance { breakers: ReturnType<typeof createBreakers> }
+}
+
+export type BreakerState = 'closed' | 'open' | 'half-open'
+export type Breaker = ReturnType<typeof createBreaker>
+type OnChange = (change: { name: string, from: BreakerState, to: BreakerState, cause?: unknown }) => void
+type Options = { isFailure?: (error: unknown) => boolean, onChange?: OnChange, resetMs?: number }
+
+// Half of 20 calls or more within 10 s, or 20 one after another, since what falls silent under load would have to outnumber the good calls of 10 s.
+const VOLUME = 20
+const WINDOW_MS = 10_000
+const HALF = 49.9      // opossum wants more than that
+const RESET_MS = 3000
+const JITTER = 0.2
+
+/**
+ * A circuit breaker (Nygard, Release It!): what fails again and again is not asked for a while, so that it is told at once that it is
+ * away, and it is left in peace to come back. Then one call tries, and what it meets decides. It sets no timeout: whoever
+ * does the work knows better how to end it.
+ */
+export function createBreaker (name: string, { isFailure = () => true, onChange = () => {}, resetMs = RESET_MS }: Options = {}) {
+  const options = {
+    name,
+    timeout: false as const,
+    resetTimeout: resetMs,
+    volumeThreshold: VOLUME,
+    errorThresholdPercentage: HALF,
+    rollingCountTimeout: WINDOW_MS,
+    rollingPercentilesEnabled: false,
+    enableSnapshots: false,
+    errorFilter: (error: unknown) => !isFailure(error)
+  }
+  const circuit = new CircuitBreaker(async (action: () => Promise<unknown>) => action(), options)
+  let state: BreakerState = 'closed'
+  let failuresInARow = 0
+  let lastFailure: unknown
+
+  // Before opossum's own listener, which starts the timer.
+  circuit.prependListener('open', () => { options.resetTimeout = resetMs * (1 - JITTER + 2 * JITTER * Math.random()) })
+  circuit.on('success', () => { failuresInARow = 0 })
+  circuit.on('failure', (error) => {
+    lastFailure = error
+    if (++failuresInARow >= VOLUME) circuit.open()
+  })
+  circuit.on('open', () => change('open', lastFailure))
+  circuit.on('halfOpen', () => change('half-open'))
+  circuit.on('close', () => {
+    forget()
+    change('closed')
+  })
+
+  return {
+    name,
+    get state () { return state },
+
+    /** Throws ServiceUnavailable where `run` would refuse, for who would otherwise wait before it. */
+    refuseIfOpen () {
+      if (!circuit.closed && !circuit.pendingClose) throw isOpen()
+    },
+
+    /** Throws what the action throws, or ServiceUnavailable when it is not to be tried. */
+    async run<Result> (action: () => Promise<Result>): Promise<Result> {
+      return circuit.fire(action).catch((error) => {
+        throw CircuitBreaker.isOurError(error) ? isOpen() : error
+      }) as Promise<Result>
+    },
+
+    /** Something else has shown that the dependency is back. */
+    close: () => circuit.close(),
+
+    shutdown: () => circuit.shutdown()
+  }
+
+  function isOpen () {
+    return declined(`the breaker of ${name} is open`)
+  }
+
+  function change (to: BreakerState, cause?: unknown) {
+    if (to === state) return
+    const from = state
+    state = to
+    onChange({ name, from, to, cause })
+  }
+
+  // The failures of before would else count for 10 s, and the next one alone open it again.
+  function forget () {
+    failuresInARow = 0
+    for (const bucket of circuit.status.window) Object.assign(bucket, { fires: 0, failures: 0, successes: 0 })
+  }
+}
+
+/** The breakers of this process, and whoever wants to know of their changes. */
+export function createBreakers () {
+  const breakers = new Map<string, Breaker>()
+  const listeners: OnChange[] = []
+
+  return {
+    create (name: string, isFailure?: (error: unknown) => boolean) {
+      const breaker = createBreaker(name, { isFailure, onChange: (change) => listeners.forEach((tell) => tell(change)) })
+      breakers.set(name, breaker)
+      return breaker
+    },
+
+    onChange (listener: OnChange) {
+      listeners.push(listener)
+    },
+
+    /** `disabled` where there is no such breaker, since what it would guard is not configured. */
+    stateOf: (name: string) => breakers.get(name)?.state ?? 'disabled' as const,
+
+    shutdown () {
+      for (const breaker of breakers.values()) breaker.shutdown()
+    }
+  }
+}
+
+export default fp(async (app) => {
+  const breakers = createBreakers()
+  app.decorate('breakers', breakers)
+  app.addHook('onClose', async () => breakers.shutdown())
+
+  breakers.onChange(({ name, from, to, cause }) => {
+    if (to === 'closed') app.log.info({ breaker: name }, 'breaker closed')
+    else if (from === 'closed') app.log.error({ breaker: name, err: cause }, 'breaker opened')
+    else app.log.debug({ breaker: name, from, to }, 'breaker tries')
+  })
+}, { name: 'breaker', dependencies: ['errors'] })
