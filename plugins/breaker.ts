@@ -9,7 +9,7 @@ declare module 'fastify' {
 export type BreakerState = 'closed' | 'open' | 'half-open'
 export type Breaker = ReturnType<typeof createBreaker>
 type OnChange = (change: { name: string, from: BreakerState, to: BreakerState, cause?: unknown }) => void
-type Options = { isFailure?: (error: unknown) => boolean, onChange?: OnChange, resetMs?: number }
+type Options = { isFailure?: (error: unknown) => boolean, volume?: number, onChange?: OnChange, resetMs?: number }
 
 // Half of 20 calls or more within 10 s, or 20 one after another, since what falls silent under load would have to outnumber the good calls of 10 s.
 const VOLUME = 20
@@ -23,12 +23,12 @@ const JITTER = 0.2
  * away, and it is left in peace to come back. Then one call tries, and what it meets decides. It sets no timeout: whoever
  * does the work knows better how to end it.
  */
-export function createBreaker (name: string, { isFailure = () => true, onChange = () => {}, resetMs = RESET_MS }: Options = {}) {
+export function createBreaker (name: string, { isFailure = () => true, volume = VOLUME, onChange = () => {}, resetMs = RESET_MS }: Options = {}) {
   const options = {
     name,
     timeout: false as const,
     resetTimeout: resetMs,
-    volumeThreshold: VOLUME,
+    volumeThreshold: volume,
     errorThresholdPercentage: HALF,
     rollingCountTimeout: WINDOW_MS,
     rollingPercentilesEnabled: false,
@@ -45,7 +45,7 @@ export function createBreaker (name: string, { isFailure = () => true, onChange 
   circuit.on('success', () => { failuresInARow = 0 })
   circuit.on('failure', (error) => {
     lastFailure = error
-    if (++failuresInARow >= VOLUME) circuit.open()
+    if (++failuresInARow >= volume) circuit.open()
   })
   circuit.on('open', () => change('open', lastFailure))
   circuit.on('halfOpen', () => change('half-open'))
@@ -100,8 +100,8 @@ export function createBreakers () {
   const listeners: OnChange[] = []
 
   return {
-    create (name: string, isFailure?: (error: unknown) => boolean) {
-      const breaker = createBreaker(name, { isFailure, onChange: (change) => listeners.forEach((tell) => tell(change)) })
+    create (name: string, options: Omit<Options, 'onChange'> = {}) {
+      const breaker = createBreaker(name, { ...options, onChange: (change) => listeners.forEach((tell) => tell(change)) })
       breakers.set(name, breaker)
       return breaker
     },

@@ -16,13 +16,14 @@ const SUCCESSES_TO_RISE = 2
 // At the start it is normal that a dependency is not there yet; after two seconds somebody should know why.
 const FAILURES_TO_TELL = 40
 
+type OnChange = (name: string, isUp: boolean, error?: unknown) => void
 type Check = { name: string, run: () => Promise<unknown>, isOptional: boolean, isUp: boolean, hasRisen: boolean, streak: number, failures: number }
 
 /**
  * Background checks with hysteresis: a probe reads the last result and costs no dependency anything.
  * A check rises with its first success and falls with the third failure in a row; after that it takes two successes to rise again.
  */
-export function createHealth (onChange: (name: string, isUp: boolean, error?: unknown) => void) {
+export function createHealth (...listeners: OnChange[]) {
   const checks: Check[] = []
   let isDraining = false
   const { promise: risen, resolve: rise } = Promise.withResolvers<void>()
@@ -48,6 +49,10 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
     },
 
     isReady,
+
+    onChange (listener: OnChange) {
+      listeners.push(listener)
+    },
 
     /** The service as a whole. */
     state () {
@@ -84,10 +89,14 @@ export function createHealth (onChange: (name: string, isUp: boolean, error?: un
     check.streak = isGood === check.isUp ? 0 : check.streak + 1
     const needed = check.isUp ? FAILURES_TO_FALL : check.hasRisen ? SUCCESSES_TO_RISE : 1
     check.failures = isGood ? 0 : check.failures + 1
-    if (!isGood && !check.hasRisen && check.failures === FAILURES_TO_TELL) onChange(check.name, false, result.reason)
+    if (!isGood && !check.hasRisen && check.failures === FAILURES_TO_TELL) tell(check.name, false, result.reason)
     if (check.streak < needed) return
     Object.assign(check, { isUp: isGood, hasRisen: true, streak: 0 })
-    onChange(check.name, isGood, isGood ? undefined : result.reason)
+    tell(check.name, isGood, isGood ? undefined : result.reason)
+  }
+
+  function tell (...change: Parameters<OnChange>) {
+    for (const listener of listeners) listener(...change)
   }
 }
 

@@ -26,13 +26,19 @@ const status: FastifyPluginAsyncTypebox = async (app) => {
       dependencies: {
         database: { ...database, breaker: app.breakers.stateOf('database') },
         redis: { ...redis, breaker: app.breakers.stateOf('redis') },
-        webhook: { status: 'disabled' as const, breaker: 'disabled' as const }
+        webhook: webhook()
       },
       hashing: { build: app.passwords.build, concurrency: app.config.HASH_CONCURRENCY },
       alerts: { total: 0, firing: 0, resolved: 0 },
       links
     }
   })
+
+  // It is asked only when there is something to tell, so that its breaker is all that is known of it.
+  function webhook () {
+    const breaker = app.breakers.stateOf('webhook')
+    return { breaker, status: breaker === 'closed' ? 'up' : breaker === 'disabled' ? breaker : 'degraded' } as const
+  }
 }
 
 function formatted (seconds: number) {

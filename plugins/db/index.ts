@@ -164,7 +164,7 @@ export default fp(async (app) => {
   const db = createDb({
     pool: app.pg.pool,
     checks,
-    breaker: app.breakers.create('database', (error) => error instanceof ServiceUnavailable || error instanceof Cut),
+    breaker: app.breakers.create('database', { isFailure: (error) => error instanceof ServiceUnavailable || error instanceof Cut }),
     slots: app.slots(config.DB_POOL_SIZE),
     patienceMs: config.DB_CONNECT_TIMEOUT,
     deadline: app.deadline

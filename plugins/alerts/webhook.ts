@@ -1,0 +1,70 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import type { Breaker } from '../breaker.ts'
+
+type Needs = { url: string, breaker: Breaker, log: Pick<FastifyBaseLogger, 'warn'>, pauseMs?: (failures: number) => number }
+
+const MOST_WAITING = 100
+const TRIES = 8
+const ANSWER_WITHIN_MS = 3000
+const SHORTEST_PAUSE_MS = 500
+const LONGEST_PAUSE_MS = 30_000
+
+/** Exponential backoff with full jitter: eight tries take about a minute. */
+const backoffMs = (failures: number) => SHORTEST_PAUSE_MS + Math.random() * Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** failures)
+
+/** Sends messages in their order, in a form that Slack, Mattermost and Discord's /slack take. Nobody waits for it, and what is too much is dropped. */
+export function createWebhook ({ url, breaker, log, pauseMs = backoffMs }: Needs) {
+  const waiting: string[] = []
+  const closing = new AbortController()
+  let sending: Promise<void> | undefined
+
+  return {
+    send (text: string) {
+      if (waiting.length >= MOST_WAITING) {
+        log.warn({ text }, 'too many alerts are waiting, one is dropped')
+        return
+      }
+      waiting.push(text)
+      sending ??= sendAll().finally(() => { sending = undefined })
+    },
+
+    async close () {
+      closing.abort()
+      await sending
+    }
+  }
+
+  async function sendAll () {
+    for (let text = waiting[0]; text !== undefined; text = waiting[0]) {
+      await deliver(text)
+      waiting.shift()
+    }
+  }
+
+  async function deliver (text: string) {
+    for (let failures = 1; !closing.signal.aborted; failures++) {
+      try {
+        await breaker.run(() => post(text))
+        return
+      } catch (error) {
+        if (failures === TRIES) {
+          log.warn({ err: error, text }, 'an alert could not be forwarded')
+          return
+        }
+        await delay(pauseMs(failures), undefined, { signal: closing.signal, ref: false }).catch(() => {})
+      }
+    }
+  }
+
+  async function post (text: string) {
+    const { ok, status } = await fetch(url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ text }),
+      redirect: 'error',
+      signal: AbortSignal.any([closing.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)])
+    })
+    if (!ok) throw new Error(`the webhook answered ${status}`)
+  }
+}

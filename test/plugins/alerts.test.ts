@@ -1,0 +1,117 @@
+import { once } from 'node:events'
+import { createServer, type RequestListener } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { performance } from 'node:perf_hooks'
+import { test } from 'tap'
+import { createBreaker } from '../../plugins/breaker.ts'
+import { createWebhook } from '../../plugins/alerts/webhook.ts'
+import { eventually } from '../eventually.ts'
+import { build, databaseUrl, signUp } from '../helper.ts'
+import { startProxy } from '../proxy.ts'
+import type { Test } from 'tap'
+
+const SECRET_PATH = '/services/canary'
+const OK: RequestListener = (request, response) => response.end('ok')
+
+test('an outage is told to the webhook, and its end', async (t) => {
+  const receiver = await startReceiver(t)
+  const proxy = await startProxy(t, databaseUrl)
+  const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url, DATABASE_URL: proxy.url, OTEL_SERVICE_NAME: 'identity' })
+  const { headers } = await signUp(app)
+  t.match((await app.inject('/status')).json().dependencies.webhook, { status: 'up', breaker: 'closed' })
+  await proxy.set('refuse')
+  await eventually(async () => {
+    await app.inject({ url: '/me/sessions', headers })
+    return receiver.texts.length > 0 && !app.health.isReady()
+  })
+  await eventually(() => receiver.texts.some((text) => text.includes('not ready')))
+  await proxy.set('pass')
+  await eventually(() => receiver.texts.at(-1)!.includes('ready again'))
+
+  t.same([...receiver.texts].sort(), [
+    '[critical] identity: not ready: database is down',
+    '[resolved] identity: ready again',
+    '[resolved] identity: the breaker of database is closed again',
+    '[warning] identity: the breaker of database has opened'
+  ])
+})
+
+test('nothing is told of the start, nor without a webhook', async (t) => {
+  const receiver = await startReceiver(t)
+  const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url })
+  await app.health.checkNow()
+  t.same(receiver.texts, [])
+  const { alerts } = await build(t)
+  alerts.raise({ severity: 'warning', summary: 'nobody hears' })
+})
+
+test('what the receiver does not take is sent again, in order and once', async (t) => {
+  const answers = [500, 302, 429]
+  const receiver = await startReceiver(t, (request, response) => response.writeHead(answers.shift() ?? 200, { location: '/elsewhere' }).end())
+  const { webhook } = start(t, receiver.url)
+  for (const text of ['one', 'two', 'three']) webhook.send(text)
+  await eventually(() => receiver.texts.length === 6)
+  t.same(receiver.texts, ['one', 'one', 'one', 'one', 'two', 'three'])
+})
+
+test('a receiver that is away costs nobody anything: the breaker opens, what waits is bounded, and all is given up at the end', async (t) => {
+  const receiver = await startReceiver(t, (request) => request.socket.resetAndDestroy())
+  const { webhook, breaker, warnings } = start(t, receiver.url, 4)
+  for (let i = 0; i < 101; i++) webhook.send(`alert ${i}`)
+  t.match(warnings, [{ text: 'alert 100' }], 'the last one was too much')
+  await eventually(() => breaker.state === 'open')
+  t.equal(receiver.texts.length, 4, 'and no more is tried')
+  await eventually(() => warnings.length > 1)
+  t.match(warnings[1], { text: 'alert 0' })
+  t.notMatch(JSON.stringify(warnings), SECRET_PATH)
+})
+
+test('a receiver that is silent is not waited for, and the end not held up by it', async (t) => {
+  const asked = Promise.withResolvers<void>()
+  const receiver = await startReceiver(t, () => asked.resolve())
+  const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url })
+  const startedAt = performance.now()
+  app.alerts.raise({ severity: 'critical', summary: 'heard by nobody' })
+  t.ok(performance.now() - startedAt < 20)
+  await asked.promise
+  t.equal((await app.inject('/status')).statusCode, 200)
+  const closingAt = performance.now()
+  await app.close()
+  t.ok(performance.now() - closingAt < 1500)
+})
+
+test('the status tells of a webhook that is away', async (t) => {
+  const receiver = await startReceiver(t, (request, response) => response.writeHead(500).end())
+  const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url })
+  app.alerts.raise({ severity: 'warning', summary: 'anything' })
+  await eventually(() => app.breakers.stateOf('webhook') === 'open', 30_000)
+  t.match((await app.inject('/status')).json().dependencies.webhook, { status: 'degraded', breaker: 'open' })
+})
+
+function start (t: Test, url: string, volume = 20) {
+  const warnings: object[] = []
+  const breaker = createBreaker('webhook', { volume })
+  const webhook = createWebhook({ url, breaker, log: { warn: (line: object) => { warnings.push(line) } }, pauseMs: () => 1 })
+  t.teardown(async () => {
+    await webhook.close()
+    breaker.shutdown()
+  })
+  return { webhook, breaker, warnings }
+}
+
+/** Notes the text of what is posted to it, as Slack would show it. */
+async function startReceiver (t: Test, answer = OK) {
+  const texts: string[] = []
+  const server = createServer(async (request, response) => {
+    texts.push(JSON.parse(await text(request)).text)
+    answer(request, response)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.close()
+    server.closeAllConnections()
+  })
+  const { port } = server.address() as { port: number }
+  return { url: `http://127.0.0.1:${port}${SECRET_PATH}`, texts }
+}
