@@ -56,7 +56,7 @@ export default fp(async (app) => {
 }, { name: 'deadline', dependencies: ['config', 'errors'] })
 
 function expire (request: FastifyRequest, reply: FastifyReply, controller: AbortController) {
-  if (reply.sent) return
+  if (reply.raw.headersSent) return
   if (request.raw.complete === false) reply.header('connection', 'close').send(new RequestTimeout())
   else controller.abort(declined('the time for an answer is over'))
 }

@@ -1,7 +1,7 @@
 import { hash, randomBytes } from 'node:crypto'
 import rateLimit, { normalizeIP } from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
-import { tooManyRequests } from '../errors.ts'
+import { ClientLeft, tooManyRequests } from '../errors.ts'
 import { createSharedLog } from './shared-log.ts'
 import { SlidingLog, type Log } from './sliding-log.ts'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
@@ -64,7 +64,7 @@ export default fp(async (app) => {
 
   const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'redis', 'security'] })
+}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'overload', 'redis', 'security'] })
 
 // It makes one store of the class and a child of that for each limiter; all dimensions share the log.
 function storeOf (log: Log) {
@@ -154,7 +154,8 @@ const slotsOf = ({ slots }: FastifyRequest) => slots ?? []
 // Those without an address share one bucket, in contrast to having none.
 const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unknown' : normalizeIP(address)
 
-const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500
+// Nor has a client tried anything that left before it could be told.
+const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500 || error instanceof ClientLeft
 
 function refuse (reply: FastifyReply, slot: Slot): never {
   tell(reply, [slot])

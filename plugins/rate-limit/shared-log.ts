@@ -36,7 +36,7 @@ const look = (time: string) => `${clock(time)}
  * are held longer by as much, and where it is put forward, shorter. While Redis cannot answer, the log of this replica
  * decides: it never comes to "unlimited". `time` is a Lua expression for what TIME answers.
  */
-export function createSharedLog ({ run, script }: FastPath, local: Log, time = REDIS_TIME): Log {
+export function createSharedLog ({ tell, script }: FastPath, local: Log, time = REDIS_TIME): Log {
   const takeSlot = script('microtsTakeSlot', take(time), 1)
   const lookAt = script('microtsLookAt', look(time), 1)
 
@@ -50,16 +50,16 @@ export function createSharedLog ({ run, script }: FastPath, local: Log, time = R
       answer(lookAt(split(key)[0], windowMs, max), done, () => local.read(key, done, windowMs, max))
     },
 
-    // The slot may be in either, where Redis went or came back meanwhile.
+    // The slot may be in either, where Redis went or came back meanwhile. What a lost refund costs is a slot, until its window has passed.
     refund (key) {
       const [name, id] = split(key)
       local.refund(key)
-      run((redis) => redis.zrem(name, id)).catch(ignore)
+      tell((redis) => redis.zrem(name, id))
     },
 
     clear (key) {
       local.clear(key)
-      run((redis) => redis.del(split(key)[0])).catch(ignore)
+      tell((redis) => redis.del(split(key)[0]))
     }
   }
 }
@@ -70,9 +70,6 @@ function answer (asked: Promise<unknown>, done: Callback, fallBack: () => void) 
     done(null, { current, ttl: microseconds / MICROSECONDS } satisfies Decision)
   }, fallBack)
 }
-
-// What a lost refund costs is a slot, until its window has passed.
-const ignore = () => {}
 
 function split (key: string): [name: string, slotId: string] {
   const at = key.lastIndexOf('|')

@@ -18,6 +18,8 @@ type Argument = string | number
 export interface FastPath {
   /** Rejects when Redis cannot answer within REDIS_COMMAND_TIMEOUT, for whatever reason: what needs it has something else to go by. */
   run: <Result>(use: (redis: Commands) => Promise<Result>) => Promise<Result>
+  /** Sends what nobody waits for, even where the breaker would refuse it: what was silent may hear it yet. */
+  tell: (use: (redis: Commands) => Promise<unknown>) => void
   /** A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. */
   script: (name: string, lua: string, keys: number) => <Result>(...args: Argument[]) => Promise<Result>
   /** Hears what is published on a channel, while there is a connection; to be called before the app is ready. */
@@ -48,6 +50,9 @@ export default fp(async (app) => {
   const run = async <Result>(use: (redis: Commands) => Promise<Result>) => breaker.run(() => within(config.REDIS_COMMAND_TIMEOUT, use(client)))
   app.decorate('fastPath', {
     run,
+    tell (use) {
+      within(config.REDIS_COMMAND_TIMEOUT, use(client)).catch(() => {})
+    },
     script (name, lua, keys) {
       client.defineCommand(name, { lua, numberOfKeys: keys })
       const call = (client as unknown as Scripted)[name]!.bind(client)

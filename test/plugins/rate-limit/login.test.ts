@@ -1,6 +1,9 @@
+import { request } from 'node:http'
 import { test } from 'tap'
 import { countHashes } from '../../count-hashes.ts'
+import { eventually } from '../../eventually.ts'
 import { build, PASSWORD, signUp, sql } from '../../helper.ts'
+import { wire } from '../../wire.ts'
 import type { FastifyInstance } from 'fastify'
 
 // What is undefined has its default, which the helper raises.
@@ -133,4 +136,28 @@ test('a wrong password at deletion or change of password is a failed login, and 
     t.match(answer, { statusCode: 429, headers: { 'ratelimit-policy': '"login";q=5;w=900' } })
   }
   t.equal((await app.inject({ url: '/me', headers })).statusCode, 200)
+})
+
+test('a client that leaves before its password was tried has tried none', async (t) => {
+  const app = await build(t, { RATE_LIMIT_LOGIN_MAX: '1', HASH_CONCURRENCY: '1' })
+  const { email } = await signUp(app)
+  const { port } = await wire(app)
+  const { promise: held, resolve: release } = Promise.withResolvers<void>()
+  const holder = app.passwords.gate.pass(() => held)
+  const hashes = await countHashes(async () => {
+    for (let i = 0; i < 3; i++) {
+      const left = request({ port, path: '/auth/login', method: 'POST', headers: { 'content-type': 'application/json' } }).on('error', () => {})
+      left.end(JSON.stringify({ email, password: 'wrong' }))
+      await eventually(() => app.passwords.gate.queueLength === 1)
+      left.destroy()
+      await eventually(() => app.passwords.gate.queueLength === 0)
+    }
+  })
+  release()
+  await holder
+
+  t.equal(hashes, 0)
+  const remoteAddress = '127.0.0.1'
+  t.equal((await attempt(app, email, { remoteAddress })).statusCode, 401)
+  t.equal((await attempt(app, email, { remoteAddress })).statusCode, 429)
 })
