@@ -88,9 +88,12 @@ test('HEAD is GET without its body', async (t) => {
   }
 })
 
+// It ends the work for a client that has left, who is sent nothing.
+const NOBODYS = 'CLIENT_LEFT'
+
 test('every code is known, and made in one place', async (t) => {
   const classes = Object.values(errors).filter((value) => typeof value === 'function' && value.prototype instanceof Error)
-  t.same(classes.map((Refusal) => Reflect.construct(Refusal, ['']).code).sort(), [...CODES].sort())
+  t.same(classes.map((Refusal) => Reflect.construct(Refusal, ['']).code).sort(), [...CODES, NOBODYS].sort())
   t.equal(new Set(CODES).size, CODES.length)
   for (const code of CODES) t.match(code, /^[A-Z]+(_[A-Z]+)*$/)
   const elsewhere = globSync('{plugins,routes,schemas}/**/*.ts', { cwd: root })
