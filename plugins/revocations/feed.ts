@@ -27,10 +27,12 @@ export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TI
   let client: pg.Client | undefined
   let cursor: string | undefined      // none before the whole table has been read
   let server: string | undefined
+  let isStopped = false
 
-  return { read, close }
+  return { read, stop }
 
   async function read (): Promise<string[]> {
+    if (isStopped) throw new Error('the feed has been stopped')
     try {
       const connection = client ?? await connect()
       return await readNews(connection) ?? await readWhole(connection)
@@ -82,6 +84,11 @@ export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TI
     client = fresh
     await fresh.connect()
     return fresh
+  }
+
+  function stop () {
+    isStopped = true
+    close()
   }
 
   // No good-bye to a server that may be silent; end() would also leave a connect() pending for ever.

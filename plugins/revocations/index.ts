@@ -28,7 +28,7 @@ export default fp(async (app) => {
   app.addHook('onReady', async function follow () { loops.forEach(({ start }) => start()) })
   app.addHook('onClose', async () => {
     isClosing = true
-    feed.close()
+    feed.stop()
     await Promise.all(loops.map(({ stop }) => stop()))
     await markers?.write().catch(() => {})      // what was revoked last
   })

@@ -25,13 +25,13 @@ test('what a revocation takes in the memory of a replica, and reading them in ti
   const whole: number[] = []
   const next: number[] = []
   for (let i = 0; i < 5; i++) {
-    const { read, close } = createFeed(loadConfig(settings))
+    const { read, stop } = createFeed(loadConfig(settings))
     whole.push(await timed(read))
     for (let i = 0; i < READS; i++) next.push(await timed(read))
-    close()
+    stop()
   }
-  const { read, close } = createFeed(loadConfig(settings))
-  t.teardown(close)
+  const { read, stop } = createFeed(loadConfig(settings))
+  t.teardown(stop)
   const revocations = createRevocations({ read })
   const before = used()
   await revocations.refresh()

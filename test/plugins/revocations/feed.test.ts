@@ -144,29 +144,29 @@ test('a server that is away or silent fails a read soon, and its return the next
   }
 })
 
-test('closing ends a read at once, wherever it is', async (t) => {
-  const proxy = await startProxy(t, databaseUrl, 'swallow')
-  const { read, close } = feedOf(t, proxy.url)
-  const connecting = read()
-  await eventually(() => proxy.connections === 1)
-  const startedAt = performance.now()
-  close()
-  await t.rejects(connecting)
-  await proxy.set('pass')
-  await read()
-  await proxy.set('swallow')
-  const asking = read()
-  close()
-  await t.rejects(asking)
-
-  t.ok(performance.now() - startedAt < 300)
-  close()
+test('who is stopped ends a read at once, wherever it is, and begins no other', async (t) => {
+  for (const [mode, first] of [['swallow', 0], ['pass', 1]] as const) {
+    const proxy = await startProxy(t, databaseUrl, mode)
+    const { read, stop } = feedOf(t, proxy.url)
+    for (let i = 0; i < first; i++) await read()
+    await proxy.set('swallow')
+    const reading = read()
+    await eventually(() => proxy.connections === 1)
+    const startedAt = performance.now()
+    stop()
+    await t.rejects(reading)
+    t.ok(performance.now() - startedAt < 300)
+    await proxy.set('pass')
+    await t.rejects(read(), { message: 'the feed has been stopped' })
+    stop()
+    t.equal(proxy.connections, 1)
+  }
 })
 
 function feedOf (t: Test, url = databaseUrl) {
   const feed = createFeed({ DATABASE_URL: url, DB_CONNECT_TIMEOUT: 1000, DB_QUERY_TIMEOUT: 1800 })
   t.teardown(async () => {
-    feed.close()
+    feed.stop()
     await eventually(async () => (await sql(`select ${BACKENDS}`)).length === 0)
   })
   return feed
