@@ -17,6 +17,7 @@ export function faultsOf (env: Env): string[] {
     ...secretFaults(env),
     ...(env.NODE_ENV === 'production' ? productionFaults(env) : []),
     ...keyFaults(env),
+    ...endlessFaults(env),
     ...listFaults(env),
     ...contradictions(env)
   ]
@@ -68,6 +69,13 @@ function isKeySet (json: string) {
   } catch {
     return false
   }
+}
+
+// Ajv would take Infinity for an integer within any bounds.
+function endlessFaults (env: Env) {
+  return Object.entries(EnvSchema.properties)
+    .filter(([name, { type }]) => type === 'integer' && Math.abs(Number(env[name])) === Infinity)
+    .map(([name]) => `${name} must be a finite number`)
 }
 
 function listFaults (env: Env) {

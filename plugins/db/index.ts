@@ -45,12 +45,15 @@ const CHECKS = 2
 const CHECK_MS = 900      // less than the second that a health check has
 
 // A statement whose client has gone ends soon, and its locks with it, unless PostgreSQL is too old for that or runs on Windows.
-const NOTICE_OUR_END = `
-  select set_config(name, '500', false) from pg_settings
-  where name = 'client_connection_check_interval' and version() !~* 'windows|mingw|visual'`
+const GREETING = `
+  select pg_is_in_recovery() as recovering, (
+    select set_config(name, '500', false) from pg_settings
+    where name = 'client_connection_check_interval' and version() !~* 'windows|mingw|visual'
+  )`
 
 export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }: Needs): Db {
   const outages = createOutages()
+  let isAway = false      // as the checks see it
 
   return {
     lastOutage: outages.last,
@@ -60,11 +63,13 @@ export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }
     async check (text) {
       try {
         const { rows } = await checks.query(text)
-        if (outages.isOn) breaker.close()
+        if (isAway) breaker.close()
+        isAway = false
         outages.end()
         return rows
       } catch (error) {
-        if (isTrouble(error) && isBroken(error)) outages.begin()
+        isAway = isTrouble(error) && isBroken(error)
+        if (isAway) outages.begin()
         throw error
       }
     }
@@ -147,8 +152,14 @@ function connectionOptions (config: Config) {
     lock_timeout: Math.ceil(config.DB_QUERY_TIMEOUT * 0.8),
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     keepAlive: true,
-    onConnect: async (client: pg.ClientBase) => { await client.query(NOTICE_OUR_END) }
+    onConnect: greet
   }
+}
+
+/** A standby may lag: who is not there yet would be taken for unknown. No primary becomes one without a restart. */
+async function greet (client: pg.ClientBase) {
+  const { rows: [server] } = await client.query<{ recovering: boolean }>(GREETING)
+  if (server?.recovering) throw new Error('the database is a read-only standby')
 }
 
 export default fp(async (app) => {
@@ -170,8 +181,5 @@ export default fp(async (app) => {
     deadline: app.deadline
   })
   app.decorate('db', db)
-  app.health.add('database', async () => {
-    const [server] = await db.check<{ recovering: boolean }>('select pg_is_in_recovery() as recovering')
-    if (server?.recovering) throw new Error('the database is a read-only standby')
-  })
+  app.health.add('database', () => db.check('select 1'))
 }, { name: 'db', dependencies: ['breaker', 'config', 'deadline', 'errors', 'health', 'slots'] })

@@ -15,8 +15,6 @@ export function createOutages () {
       awaySince = undefined
     },
 
-    get isOn () { return awaySince !== undefined },
-
     last: () => last && { startedAgoMs: performance.now() - last.startedAt, endedAgoMs: performance.now() - last.endedAt }
   }
 }

@@ -132,6 +132,15 @@ test('each secret may come from a file', async (t) => {
   t.ok(secret.length >= 32, 'a blank file signs nothing')
 })
 
+test('nothing is waited for without an end', async (t) => {
+  for (const name of ['REQUEST_TIMEOUT', 'DB_CONNECT_TIMEOUT', 'DB_QUERY_TIMEOUT', 'REDIS_COMMAND_TIMEOUT', 'MAX_EVENT_LOOP_DELAY', 'SHUTDOWN_TIMEOUT', 'DB_POOL_SIZE']) {
+    for (const value of ['0', '-1']) t.match(faultsOf({ ...made, [name]: value }).filter((fault) => fault.startsWith(name)), [`${name} must be >= 1`], `${name}=${value}`)
+    for (const value of ['Infinity', '-Infinity', '1e999']) t.match(faultsOf({ ...made, [name]: value }).join(), `${name} must be a finite number`, `${name}=${value}`)
+    for (const value of ['1s', 'none', '0.5']) t.match(faultsOf({ ...made, [name]: value }).join(), new RegExp(`\\b${name} must be integer`), `${name}=${value}`)
+  }
+  for (const name of ['REQUEST_TIMEOUT', 'DB_QUERY_TIMEOUT']) t.match(faultsOf({ ...made, [name]: '600001' }).join(), new RegExp(`\\b${name} must be <= 600000`))
+})
+
 test('settings that contradict each other end the start', async (t) => {
   const table: [env: Env, fault: RegExp][] = [
     [{ SHUTDOWN_DELAY: '8000' }, /^SHUTDOWN_DELAY \+ REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT$/],
