@@ -1,15 +1,19 @@
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
-import { build } from './app.ts'
-import { ConfigFault, loadConfig, type Config } from './plugins/config/index.ts'
-import { stateFolder } from './plugins/config/state-folder.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
+import type { Config } from './plugins/config/index.ts'
 
 // Hashes use libuv's pool, which is made at its first use; one thread more than hashes is left for DNS and files.
 process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY || availableParallelism()))
+
+// The first process of a container never hears a signal that it did not listen to, and what follows takes a while to load.
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { if (process.listenerCount(signal) === 1) process.exit() })
+const { build } = await import('./app.ts')
+const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
+const { stateFolder } = await import('./plugins/config/state-folder.ts')
 
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
