@@ -81,7 +81,6 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
   }
 
   function change (to: BreakerState, cause?: unknown) {
-    if (to === state) return
     const from = state
     state = to
     onChange({ name, from, to, cause })

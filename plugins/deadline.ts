@@ -34,7 +34,7 @@ export default fp(async (app) => {
   app.addHook('onRequest', function setDeadline (request, reply, done) {
     const { timeout = longestMs, outlivesClient = false } = request.routeOptions.config
     const controller = new AbortController()
-    const timer = setTimeout(expire, Math.min(timeout, longestMs), request, reply, controller)
+    const timer = setTimeout(expire, Math.min(timeout, longestMs), request, reply, controller).unref()
     request.deadline = controller.signal
     reply.raw.once('close', () => {
       const hasLeft = !reply.raw.writableEnded
@@ -55,9 +55,13 @@ export default fp(async (app) => {
   })
 }, { name: 'deadline', dependencies: ['config', 'errors'] })
 
+// Whose body, if there is one, nobody waits for.
+const BODILESS = ['GET', 'HEAD']
+
 function expire (request: FastifyRequest, reply: FastifyReply, controller: AbortController) {
   if (reply.raw.headersSent) return
-  if (request.raw.complete === false) reply.header('connection', 'close').send(new RequestTimeout())
+  const isComing = request.raw.complete === false && !BODILESS.includes(request.method)
+  if (isComing) reply.header('connection', 'close').send(new RequestTimeout())
   else controller.abort(declined('the time for an answer is over'))
 }
 

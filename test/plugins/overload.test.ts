@@ -1,0 +1,66 @@
+import { performance } from 'node:perf_hooks'
+import { getHeapStatistics } from 'node:v8'
+import { test, type Test } from 'tap'
+import { eventually } from '../eventually.ts'
+import { build, PASSWORD, post } from '../helper.ts'
+import { createLog } from '../log.ts'
+import { isProblem } from '../problem.ts'
+import type { FastifyInstance } from 'fastify'
+
+const BUSY_MS = 150
+
+test('while the event loop cannot keep up, requests are refused before anything is done for them; probes go on, and it ends by itself', async (t) => {
+  const log = createLog()
+  const app = await build(t, { MAX_EVENT_LOOP_DELAY: '50', RATE_LIMIT_MAX: '1', RATE_LIMIT_REGISTER_MAX: '1', LOG_LEVEL: 'info' }, { stream: log })
+  const blocker = setInterval(block, 1, BUSY_MS)
+  t.teardown(() => clearInterval(blocker))
+  await eventually(() => app.isUnderPressure() && Number.isFinite(app.memoryUsage().eventLoopDelay))
+
+  await refusesAllButProbes(t, app)
+  clearInterval(blocker)
+  await eventually(() => !app.isUnderPressure())
+  t.match(await app.inject('/api'), { statusCode: 200 }, 'what was refused counts for no limit')
+  const declined = log.lines.filter(({ requestId, statusCode }) => requestId && statusCode === 503)
+  t.equal(declined.length, 3)
+  for (const line of declined) t.match(line, { level: 40, msg: 'request declined', reason: 'the process is under pressure: eventLoopDelay' })
+})
+
+test('after one long pause, which is over, nobody is refused', async (t) => {
+  const app = await build(t)
+  // The first lasts until a sample is due, the second begins with it and lasts until the next one.
+  setTimeout(block, 1, 600)
+  setTimeout(block, 550, 600)
+  await eventually(() => app.memoryUsage().eventLoopDelay === Infinity)
+  t.match(await app.inject('/api'), { statusCode: 200 })
+  t.equal(app.memoryUsage().eventLoopDelay, Infinity)
+})
+
+test('while there is hardly any heap left, requests are refused too', async (t) => {
+  const limit = getHeapStatistics().heap_size_limit
+  const { memoryUsage } = process
+  let heapUsed = limit * 0.89
+  t.intercept(process, 'memoryUsage', { value: () => ({ ...memoryUsage(), heapUsed }) })
+  const app = await build(t)
+  await eventually(() => app.memoryUsage().heapUsed === heapUsed)
+  t.match(await app.inject('/api'), { statusCode: 200 })
+  heapUsed = limit * 0.91
+  await eventually(() => app.isUnderPressure())
+  await refusesAllButProbes(t, app)
+  heapUsed = limit / 2
+  await eventually(() => !app.isUnderPressure())
+  t.match(await app.inject('/api'), { statusCode: 200 })
+})
+
+function block (ms: number) {
+  const busyUntil = performance.now() + ms
+  while (performance.now() < busyUntil);
+}
+
+async function refusesAllButProbes (t: Test, app: FastifyInstance) {
+  const answers = [await app.inject('/api'), await app.inject('/me'), await post(app, '/auth/register', { email: 'ada@example.com', password: PASSWORD })]
+  for (const answer of answers) {
+    isProblem(t, answer, 503, 'SERVICE_UNAVAILABLE')
+    t.match(answer.headers, { 'retry-after': '1', ratelimit: undefined })
+  }
+  for (const probe of ['/health', '/ready']) t.match(await app.inject(probe), { statusCode: 200 }, probe)
+}
