@@ -17,8 +17,9 @@ const PORTS = { from: 15_000, count: 15_000 }
 
 /** A TCP proxy before the server of this URL, on a free loopback port; gone when the test ends. */
 export async function startProxy (t: Test, target: string, first: Mode = 'pass') {
-  const { hostname, port: targetPort } = new URL(target)
+  let upstreamUrl = new URL(target)
   const sockets = new Set<Socket>()
+  let generation = 0      // of connections: those of an older one are forgotten
   let mode = first
   let delayMs = 0
   let opened = Promise.withResolvers<void>()
@@ -34,6 +35,15 @@ export async function startProxy (t: Test, target: string, first: Mode = 'pass')
     port,
     set,
 
+    /** What is open stays open, and nothing passes on it any more, as when a firewall has forgotten it. */
+    forget () { generation++ },
+
+    /** Leads to another server from now on; what was open is cut. */
+    lead (to: string) {
+      upstreamUrl = new URL(to)
+      cut()
+    },
+
     /** How many connections have been accepted so far. */
     get connections () { return connections }
   }
@@ -43,9 +53,13 @@ export async function startProxy (t: Test, target: string, first: Mode = 'pass')
     delayMs = ms
     opened.resolve()
     if (next === 'swallow') opened = Promise.withResolvers()
-    if (next === 'refuse' || next === 'reset') for (const socket of sockets) socket.resetAndDestroy()
+    if (next === 'refuse' || next === 'reset') cut()
     if (next === 'refuse' && server) await close()
     if (next !== 'refuse') server ??= await listen(port, accept)
+  }
+
+  function cut () {
+    for (const socket of sockets) socket.resetAndDestroy()
   }
 
   async function close () {
@@ -61,18 +75,18 @@ export async function startProxy (t: Test, target: string, first: Mode = 'pass')
       socket.on('error', ignore).resetAndDestroy()
       return
     }
-    const upstream = connect(Number(targetPort), hostname)
+    const upstream = connect(Number(upstreamUrl.port), upstreamUrl.hostname)
     for (const end of [socket, upstream]) {
       sockets.add(end)
       end.on('error', ignore).once('close', () => sockets.delete(end))
     }
-    Promise.all([pipeline(socket, gate(), upstream), pipeline(upstream, gate(), socket)]).catch(ignore)
+    Promise.all([pipeline(socket, gate(generation), upstream), pipeline(upstream, gate(generation), socket)]).catch(ignore)
   }
 
-  function gate () {
+  function gate (own: number) {
     return new Transform({
       transform (chunk, encoding, done) {
-        pass().then(() => done(null, chunk), done)
+        if (own === generation) pass().then(() => done(null, chunk), done)
       }
     })
   }

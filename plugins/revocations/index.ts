@@ -49,8 +49,9 @@ export default fp(async (app) => {
   // Only who knows all may say that all is there.
   async function keepMarkers () {
     try {
-      await markers?.write()
+      // First, since it asks for each shard, so that the breaker soon knows of a Redis that is away though nobody else asks.
       const shards = revocations.isFresh() && await markers?.restore(revocations.readAll)
+      await markers?.write()
       if (shards) app.log.info({ shards }, 'the revocations are in Redis')
       isKept = true
     } catch (error) {

@@ -1,0 +1,51 @@
+import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { eventually } from '../../eventually.ts'
+import { during, failed, judged, needsDatabase, percentile, seconds, slowest } from '../judge.ts'
+import { saidAt, startWorld, type World } from '../world.ts'
+import type { Row } from '../row.ts'
+
+const AWAY_MS = 3000
+const OPEN_MS = 2000
+const BACK_MS = 5000
+const COST_MS = 350      // two commands of a request that meet their deadline before the breaker opens, and 50 ms
+
+type Act = (world: World) => Promise<unknown>
+
+const without = (strike: Act, heal: Act): Row['endure'] => async (t) => {
+  const world = await startWorld(t)
+  const struckAt = performance.now()
+  await strike(world)
+  await delay(AWAY_MS)
+  const healedAt = performance.now()
+  await heal(world)
+  const redisIs = (state: string) => ({ dependencies: { redis } }: any) => redis.breaker === state
+  await eventually(() => saidAt(world, redisIs('closed'), healedAt) !== undefined, 2 * BACK_MS).catch(() => {})
+  const { relapses, losses } = await world.recovery(healedAt)
+
+  const { answers } = world.load
+  const openMs = (saidAt(world, redisIs('open'), struckAt) ?? Infinity) - struckAt
+  const closedMs = (saidAt(world, redisIs('closed'), healedAt) ?? Infinity) - healedAt
+  const p99 = (from: number, to: number) => percentile(during(answers, from, to).filter(needsDatabase), 99)
+  const [normalMs, meanwhileMs] = [p99(world.begunAt, struckAt), p99(struckAt, healedAt)]
+  return judged([
+    `${failed(answers).length} errors in ${answers.length} answers`, `p99 ${normalMs} → ${meanwhileMs} ms, slowest ${seconds(slowest(during(answers, struckAt, healedAt)))}`,
+    `breaker open after ${seconds(openMs)}`, `closed ${seconds(closedMs)} after the return`
+  ].join('; '), {
+    'no error': failed(answers),
+    'what it costs': meanwhileMs <= normalMs + COST_MS,
+    'breaker open': openMs <= OPEN_MS,
+    'breaker closed': closedMs <= BACK_MS,
+    'nothing fails after that': relapses,
+    'nothing acknowledged is lost, no limit and no revocation forgotten': losses,
+    'the process is alive': world.isAlive
+  })
+}
+
+const PROMISE = 'no error, all routes go on and /ready is 200; p99 ≤ 350 ms more; breaker open ≤ 2 s, closed again ≤ 5 s after the return'
+
+export const rows: Row[] = [
+  { fault: 'Redis refuses connections', promise: PROMISE, endure: without(({ redis }) => redis.set('refuse'), ({ redis }) => redis.set('pass')) },
+  { fault: 'Redis is silent', promise: PROMISE, endure: without(({ redis }) => redis.set('swallow'), ({ redis }) => redis.set('pass')) },
+  { fault: 'Redis is killed, and comes back empty', promise: PROMISE, endure: without(({ redisServer }) => redisServer.kill(), ({ redisServer }) => redisServer.restart()) }
+]

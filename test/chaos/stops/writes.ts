@@ -1,0 +1,59 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { alive, born, generationOf, keep, learn, next, type Life } from './accounts.ts'
+import { createClient } from './client.ts'
+import type { Test } from 'tap'
+
+const PAUSE_MS = 5
+
+/** Clients that write until something goes wrong, each with an account of its own. */
+export function createWriters (t: Test, size: number, isOutage: (status: number) => boolean) {
+  const ask = createClient(t)
+  const lives = Array.from({ length: size }, born)
+  const wrong: object[] = []
+  const told = { acknowledged: 0 }
+
+  return { lives, wrong, told, ask, write, verify }
+
+  /** Fulfilled when each has met the end of its server, or has been answered as in an outage. */
+  async function write (origin: string) {
+    await Promise.all(lives.map((life) => live(origin, life)))
+  }
+
+  async function live (origin: string, life: Life) {
+    for (;;) {
+      if (!life.account.isThere) Object.assign(life, life.account.sessions.size > 0 ? born() : {})
+      const attempt = life.doubt = next(life)
+      const answer = await ask(origin, attempt.question).catch(() => undefined)
+      if (answer?.status !== attempt.done) {
+        if (answer && !isOutage(answer.status)) wrong.push({ did: attempt.what, answer })
+        return
+      }
+      learn(life, attempt, answer)
+      life.doubt = undefined
+      told.acknowledged++
+      await delay(Math.random() * PAUSE_MS)
+    }
+  }
+
+  /** The last tokens that were acknowledged work, those of sessions that have ended do not. */
+  async function verify (origin: string) {
+    let refreshed = 0
+    await Promise.all(lives.map(async (life) => {
+      for (const id of alive(life)) {
+        const known = life.tokens.get(id)!
+        const session = life.account.sessions.get(id)!
+        const { status, body } = await ask(origin, { method: 'POST', path: '/auth/refresh', body: { refreshToken: known.refreshToken } })
+        const due = Math.max(session.generation, generationOf(known.refreshToken) + 1)
+        if (status === 200 && generationOf(body.refreshToken) === due) {
+          keep(life, body)
+          session.generation = due
+          refreshed++
+        } else wrong.push({ did: 'refresh after it', status, body, due })
+        if ((await ask(origin, { path: '/me', token: known.accessToken })).status !== 200) wrong.push({ did: '/me of a living session', id })
+      }
+      const dead = [...life.tokens].filter(([id]) => !life.account.sessions.get(id)?.isAlive).at(-1)
+      if (dead && (await ask(origin, { path: '/me', token: dead[1].accessToken })).status !== 401) wrong.push({ did: '/me of a session that has ended', id: dead[0] })
+    }))
+    return refreshed
+  }
+}
