@@ -12,13 +12,13 @@ declare module 'fastify' {
   }
 }
 
+const [strict, coercing] = [createAjv(false), createAjv(true)]
 const NO_QUERY = { type: 'object', properties: {}, additionalProperties: false }
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const CHARSET = /;\s*charset\*?\s*=\s*"?([^";\s]*)/gi
 
 /** Bodies are taken as they are; only what comes from the URL, which is always text, is coerced. */
 export default fp(async (app) => {
-  const [strict, coercing] = [createAjv(false), createAjv(true)]
   app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'body' ? strict : coercing).compile(schema as object))
 
   // A documented route takes the query it declares and nothing else.
