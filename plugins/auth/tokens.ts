@@ -4,6 +4,7 @@ import { createSigner } from 'fast-jwt'
 import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
 import { TokenExpired, Unauthorized } from '../errors.ts'
+import { Recent } from './recent.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Key } from './key-set.ts'
 
@@ -39,7 +40,7 @@ const REQUIRED = ['iss', 'aud', 'sub', 'sid', 'iat', 'exp', 'jti']
 export default fp(async (app) => {
   const { JWT_ISSUER: iss, JWT_AUDIENCE: aud, ACCESS_TOKEN_TTL: ttl } = app.config
   const signers = new WeakMap<Key, (claims: Claims) => string>()
-  const verified = new Map<string, Verified>()
+  const verified = new Recent<string, Verified>(CACHE_SIZE)
   let verifiedWith = app.keys.current
 
   await app.register(jwt, {
@@ -90,18 +91,12 @@ export default fp(async (app) => {
     try {
       const { sub: id, sid: sessionId, exp } = await request.jwtVerify<Claims>()
       const identity = { id, sessionId }
-      if (verifiedBy === app.keys.current) remember(token, { identity, expiresAt: exp * 1000 })
+      if (verifiedBy === app.keys.current) cache().set(token, { identity, expiresAt: exp * 1000 })
       return identity
     } catch (error) {
       const hasExpired = (error as { code?: string }).code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED'
       throw hasExpired ? new TokenExpired() : new Unauthorized({ cause: error })
     }
-  }
-
-  function remember (token: string, entry: Verified) {
-    const [oldest] = cache().keys()
-    if (verified.size >= CACHE_SIZE && oldest !== undefined) verified.delete(oldest)
-    verified.set(token, entry)
   }
 
   // A changed set of keys starts with an empty cache, so that a withdrawn key dies at once.

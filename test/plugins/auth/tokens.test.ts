@@ -8,7 +8,6 @@ import { decodeJwt, forge, jwk, kidOf, me } from './forge.ts'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
-const CACHE_SIZE = 10_000
 const seconds = () => Math.floor(Date.now() / 1000)
 const recall = (app: FastifyInstance, token: string) => app.tokens.recall({ headers: bearer(token) } as FastifyRequest)
 
@@ -125,15 +124,4 @@ test('a token that was remembered ends when it expires', async (t) => {
   t.equal((await me(app, accessToken)).statusCode, 200, 'the skew, verified anew')
   mock.timers.setTime(expiry + 30_001)
   t.match((await me(app, accessToken)).json(), { status: 401, code: 'TOKEN_EXPIRED' })
-})
-
-test('of tokens that were verified the last 10 000 are remembered', async (t) => {
-  const app = await build(t)
-  const claims = decodeJwt((await signUp(app)).accessToken)
-  const tokens = Array.from({ length: CACHE_SIZE + 2 }, (_, i) => forge({ ...claims, jti: String(i) }))
-  // Refused after the guard and before the database, for the least that a verification costs.
-  for (const token of tokens) await app.inject({ method: 'DELETE', url: '/me/sessions/x', headers: bearer(token) })
-
-  t.equal(tokens.filter((token) => recall(app, token)).length, CACHE_SIZE)
-  t.same([0, 1].map((i) => recall(app, tokens[i]!)), [undefined, undefined], 'the oldest went first')
 })

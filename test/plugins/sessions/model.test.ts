@@ -3,7 +3,7 @@ import * as model from './model.ts'
 import { explain, visible, type Happened } from './model/explain.ts'
 import { holds } from './model/holds.ts'
 
-const [SEED, RUNS, SECONDS] = [42, 200, 60]
+const [SEED, RUNS, SECONDS] = [42, 80, 60]
 
 test('whatever people do, one after another or at once, sessions are as the model says', (t) =>
   holds(t, { seed: SEED, runs: RUNS, seconds: SECONDS }))
