@@ -35,7 +35,7 @@ if (signal) process.exitCode = 128 + constants.signals[signal]
 /** In a session of its own, so that whatever a test leaves behind can be found, and ended, as one group. */
 async function runTap (servers: Record<string, string>) {
   const program = fileURLToPath(new URL('run.mjs', import.meta.resolve('tap')))
-  const env = { ...process.env, TMPDIR: folder, NODE_COMPILE_CACHE: join(folder, 'compiled'), ...servers }
+  const env = { ...process.env, TMPDIR: folder, ...servers }
   tap = spawn(process.execPath, [program, ...process.argv.slice(2)], { detached: true, stdio: 'inherit', env })
   guard.stdin.write(`${tap.pid}\n`)
   const [code] = await once(tap, 'exit')

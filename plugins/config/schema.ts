@@ -12,7 +12,7 @@ export const EnvSchema = Type.Object({
   LOG_LEVEL: Type.Unsafe<string>({ type: 'string', enum: ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'], default: 'info', description: 'Least severe level that is logged' }),
 
   DATABASE_URL: Type.Optional(Type.String({ pattern: '^postgres(ql)?://', description: 'PostgreSQL; outside production an embedded one is started when absent' })),
-  DB_POOL_SIZE: Count(10, 'Connections kept by this process, the revocation feed excluded'),
+  DB_POOL_SIZE: Count(10, 'Connections for requests; three more are for the revocation feed and checks, and one at times for a purge or a migration'),
   DB_CONNECT_TIMEOUT: Milliseconds(1000, 'Longest wait for a connection, ms'),
   DB_QUERY_TIMEOUT: Milliseconds(1800, 'Longest wait for a statement, ms'),
   MIGRATE_ON_START: Type.Boolean({ default: true, description: 'Migrate when the process starts; false in production, where a job migrates' }),

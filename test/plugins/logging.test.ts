@@ -81,6 +81,7 @@ test('no input breaks a line, or colours it', async (t) => {
 test('what is refused before routing is one line too', async (t) => {
   const log = createLog()
   const { send } = await wire(await build(t, INFO, { stream: log }))
+  await log.line('migrated')
   const table: [request: string, statusCode: number, reason: string][] = [
     ['hello\r\n\r\n', 400, 'HPE_INVALID_METHOD'],
     [head('GET /', `X-A: ${'a'.repeat(17_000)}`), 431, 'HPE_HEADER_OVERFLOW'],
