@@ -12,6 +12,10 @@ import type { Slots } from '../slots.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { passwords: Awaited<ReturnType<typeof createPasswords>> }
+  interface FastifyContextConfig {
+    /** Whether nothing can be done without a hash, so that it is refused on arrival while too many are waiting. */
+    needsHash?: boolean
+  }
 }
 
 const MAX_LENGTH = 128
@@ -31,11 +35,6 @@ export async function createPasswords (config: Settings, slots: (count: number) 
   return {
     gate,
     build: buildOf(),
-
-    /** A hook for routes that need a hash: refuses on arrival, before anything else is done. */
-    async refuseIfBusy () {
-      gate.refuseIfFull()
-    },
 
     /** Refuses a new password with a reason; `pointer` is its place in the body (RFC 6901). */
     check (password: string, { localPart, pointer }: { localPart: string, pointer: string }) {
@@ -82,5 +81,12 @@ export function buildOf (folder = dirname(createRequire(import.meta.url).resolve
 }
 
 export default fp(async (app) => {
-  app.decorate('passwords', await createPasswords(app.config, app.slots))
+  const passwords = await createPasswords(app.config, app.slots)
+  app.decorate('passwords', passwords)
+
+  // Before the limits: of a flood only what is let in is counted, and the rest costs next to nothing.
+  app.addHook('onRequest', function refuseIfBusy ({ routeOptions }, reply, done) {
+    if (routeOptions.config.needsHash) passwords.gate.refuseIfFull()
+    done()
+  })
 }, { name: 'passwords', dependencies: ['config', 'slots'] })

@@ -64,7 +64,7 @@ export default fp(async (app) => {
 
   const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'overload', 'redis', 'security'] })
+}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'overload', 'passwords', 'redis', 'security'] })
 
 // It makes one store of the class and a child of that for each limiter; all dimensions share the log.
 function storeOf (log: Log) {

@@ -6,7 +6,8 @@ const login: FastifyPluginAsyncTypebox = async (app) => {
   app.acceptForms()
 
   app.post('/login', {
-    onRequest: [app.passwords.refuseIfBusy, (request, reply) => app.limits.look(request, reply, ['login-address'])],
+    config: { needsHash: true },
+    onRequest: (request, reply) => app.limits.look(request, reply, ['login-address']),
     schema: {
       operationId: 'login',
       tags: ['auth'],

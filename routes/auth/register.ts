@@ -6,7 +6,8 @@ const register: FastifyPluginAsyncTypebox = async (app) => {
   app.acceptForms()
 
   app.post('/register', {
-    onRequest: [app.passwords.refuseIfBusy, (request, reply) => app.limits.look(request, reply, ['register'])],
+    config: { needsHash: true },
+    onRequest: (request, reply) => app.limits.look(request, reply, ['register']),
     schema: {
       operationId: 'register',
       tags: ['auth'],

@@ -17,11 +17,12 @@ const PEAK = { seconds: 4, rate: 0, connections: 4 * availableParallelism() }
 const FLOOD = { seconds: 8, connections: 600 }
 const FILLING_MS = 2000      // until the queue is full
 const WINDOW_MS = 1000
-const LIMITS = { refusalMs: 100, meMs: 250, normalMs: 50, normalAgainMs: 10_000, grownMb: 150, share: 0.9 }
+const SHARE = 0.8      // of the peak: the flood, PostgreSQL and the service have the same cores
+const LIMITS = { refusalMs: 100, meMs: 250, normalMs: 50, normalAgainMs: 10_000, grownMb: 150 }
 
 export const rows: Row[] = [{
   fault: 'A flood of logins, 10 times what can be hashed',
-  promise: 'excess 503 or 429 + Retry-After, median ≤ 100 ms; ≥ 90 % of the peak succeed; GET /me p99 ≤ 250 ms; normal ≤ 10 s after; ≤ 150 MB more',
+  promise: 'excess 503 or 429 + Retry-After, median ≤ 100 ms; ≥ 80 % of the peak succeed, on cores shared with the flood; GET /me p99 ≤ 250 ms; normal ≤ 10 s after; ≤ 150 MB more',
   endure: flooded
 }]
 
@@ -64,7 +65,7 @@ async function flooded (t: Test) {
     'who is refused is told when to come again': replies.filter((reply) => reply.status !== 200 && !refused.includes(reply)),
     'it was a flood': refused.length > replies.length / 2,
     'median of refusals': percentile(refused, 50) <= LIMITS.refusalMs,
-    'share of the peak': share >= LIMITS.share,
+    'share of the peak': share >= SHARE,
     'GET /me goes on': failed(me.answers),
     'p99 of GET /me': percentile(meanwhile, 99) <= LIMITS.meMs,
     'normal again': normalAgainMs <= LIMITS.normalAgainMs,
