@@ -10,7 +10,8 @@ import type { Config } from './plugins/config/index.ts'
 process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY || availableParallelism()))
 
 // The first process of a container never hears a signal that it did not listen to, and what follows takes a while to load.
-for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { if (process.listenerCount(signal) === 1) process.exit() })
+let isListening = false
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { if (!isListening) process.exit() })
 const { build } = await import('./app.ts')
 const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
 const { stateFolder } = await import('./plugins/config/state-folder.ts')
@@ -36,6 +37,7 @@ async function start (settings: Config) {
     else running?.app.log.info({ signal }, 'stopping')
     await stop()
   })
+  isListening = true
 
   if (!settings.DATABASE_URL) database = startDatabase()
   const config = Object.freeze({ ...settings, DATABASE_URL: settings.DATABASE_URL ?? (await database)?.url })

@@ -71,6 +71,15 @@ test('a request that never comes in wholly is cut when no answer may take longer
   t.ok(endedMs >= 1000 && endedMs < 3000, `ended after ${endedMs} ms`)
 })
 
+test('a signal that comes while it still loads ends it', async (t) => {
+  const eager = preload(`
+    process.on('newListener', (name, listener) => {
+      if (name === 'SIGTERM' && String(listener).includes('isListening')) process.kill(process.pid, name)
+    })`)
+  const server = start(t, 'server.ts', [], env, eager)
+  t.match(await server.ended, { code: 0, signal: null, stdout: '', stderr: '' })
+})
+
 test('a second signal ends it at once', async (t) => {
   const { server, url } = await ready(t, { SHUTDOWN_DELAY: '5000' })
   server.child.kill('SIGTERM')

@@ -6,7 +6,7 @@ import { buildWith } from '../build-with.ts'
 import { build, post, signUp } from '../helper.ts'
 import { createLog } from '../log.ts'
 import { head, wire } from '../wire.ts'
-import type { InjectOptions } from 'fastify'
+import type { FastifyInstance, InjectOptions } from 'fastify'
 
 const INFO = { LOG_LEVEL: 'info' }
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
@@ -96,20 +96,26 @@ test('what is refused before routing is one line too', async (t) => {
   }
 })
 
-test('a client that leaves is a line, and what fails after that another one', async (t) => {
-  const log = createLog()
-  const gate = Promise.withResolvers<void>()
-  const app = await buildWith(t, (app) => app.get('/slow', () => gate.promise), INFO, log)
-  const { port } = await wire(app)
-  const socket = connect(port)
-  socket.write('GET /slow HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\n\r\n')
-  await once(app.server, 'request')
-  socket.destroy()
-  t.match(await log.line('the client left'), { level: 30, route: '/slow', statusCode: 499, requestId: 'mine' })
-  gate.reject(new Error('boom'))
-  t.match(await log.line('failed after the request had ended'), { level: 50, requestId: 'mine', err: { message: 'boom' } })
-  t.equal(log.lines.filter(({ requestId }) => requestId === 'mine').length, 2)
-})
+for (const where of ['handler', 'hook'] as const) {
+  test(`a client that leaves is a line, and what fails after that in a ${where} another one`, async (t) => {
+    const log = createLog()
+    const gate = Promise.withResolvers<void>()
+    const routes = {
+      handler: (app: FastifyInstance) => app.get('/slow', () => gate.promise),
+      hook: (app: FastifyInstance) => app.get('/slow', { preHandler: () => gate.promise }, () => '')
+    }
+    const app = await buildWith(t, routes[where], INFO, log)
+    const { port } = await wire(app)
+    const socket = connect(port)
+    socket.write('GET /slow HTTP/1.1\r\nHost: a\r\nX-Request-Id: mine\r\n\r\n')
+    await once(app.server, 'request')
+    socket.destroy()
+    t.match(await log.line('the client left'), { level: 30, route: '/slow', statusCode: 499, requestId: 'mine' })
+    gate.reject(new Error('boom'))
+    t.match(await log.line('failed after the request had ended'), { level: 50, requestId: 'mine', err: { message: 'boom' } })
+    t.equal(log.lines.filter(({ requestId }) => requestId === 'mine').length, 2)
+  })
+}
 
 test('secrets are redacted wherever they are logged by mistake', async (t) => {
   const log = createLog()

@@ -3,7 +3,7 @@ import { eventually } from '../../eventually.ts'
 import { databaseUrl, sql } from '../../helper.ts'
 import type { Test } from 'tap'
 
-/** Locks what this statement locks until it is told to let go, or the test ends. */
+/** Locks what this statement locks until it is told to let go or to commit, or the test ends. */
 export async function lock (t: Test, statement: string, values: unknown[] = []) {
   const client = new pg.Client(databaseUrl)
   await client.connect()
@@ -11,7 +11,7 @@ export async function lock (t: Test, statement: string, values: unknown[] = []) 
   t.teardown(unlock)
   await client.query('begin')
   await client.query(statement, values)
-  return unlock
+  return Object.assign(unlock, { commit: () => client.query('commit') })
 }
 
 /** How many statements of the service wait for a lock. */

@@ -1,5 +1,6 @@
 import { test } from 'tap'
 import { bearer, build, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
+import { lock, waitFor } from '../db/locks.ts'
 import type { FastifyInstance } from 'fastify'
 
 type Headers = Record<string, string>
@@ -139,4 +140,15 @@ test('a deleted account is gone with all that belongs to it, and its tokens are 
   const again = await post(app, '/auth/register', { email, password: PASSWORD })
   t.equal(again.statusCode, 201, 'the address is free')
   t.not(again.json().user.id, user.id)
+})
+
+test('a version that goes while its change waits for the row is refused', async (t) => {
+  const app = await build(t)
+  const { user, headers } = await signUp(app)
+  const { etag } = (await get(app, headers)).headers
+  const { commit } = await lock(t, `update users set updated_at = updated_at + interval '1 second' where id = '${user.id}'`)
+  const changed = patch(app, headers, { displayName: 'late' }, { 'if-match': String(etag) })
+  await waitFor(1)
+  await commit()
+  t.match((await changed).json(), { status: 412, code: 'PRECONDITION_FAILED' })
 })
