@@ -10,8 +10,9 @@ import type { Config } from './plugins/config/index.ts'
 process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY || availableParallelism()))
 
 // The first process of a container never hears a signal that it did not listen to, and what follows takes a while to load.
-let isListening = false
-for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { if (!isListening) process.exit() })
+const SIGNALS = ['SIGTERM', 'SIGINT']
+const exit = process.exit.bind(process, 0)
+for (const signal of SIGNALS) process.on(signal, exit)
 const { build } = await import('./app.ts')
 const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
 const { stateFolder } = await import('./plugins/config/state-folder.ts')
@@ -37,7 +38,7 @@ async function start (settings: Config) {
     else running?.app.log.info({ signal }, 'stopping')
     await stop()
   })
-  isListening = true
+  for (const signal of SIGNALS) process.off(signal, exit)
 
   if (!settings.DATABASE_URL) database = startDatabase()
   const config = Object.freeze({ ...settings, DATABASE_URL: settings.DATABASE_URL ?? (await database)?.url })
