@@ -47,6 +47,7 @@ async function enduring (t: Test, size: number, env: Record<string, string>, fau
     for (const fault of faults) await t.test(fault.what, (t) => endure(t, fleet, ledger, fault))
     await load.stop()
     t.same(ledger.settle().filter(isWrong), [])
+    await eventually(() => fleet.b.app.breakers.stateOf('database') === 'closed', RECOVERY_MS)
     for (const { refreshToken } of ledger.in('alive')) t.equal((await post(fleet.b.app, '/auth/refresh', { refreshToken })).statusCode, 200, 'the last token that was acknowledged')
   })
 }
