@@ -9,7 +9,8 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
   app.acceptForms()
 
   app.post('/refresh', {
-    config: { limit: 'own', timeout: TIMEOUT_MS },
+    // A thief that leaves at once is found out all the same.
+    config: { limit: 'own', timeout: TIMEOUT_MS, outlivesClient: true },
     errorHandler: app.limits.countFailure,
     schema: {
       operationId: 'refresh',

@@ -1,9 +1,9 @@
 import { request } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
-import pg from 'pg'
 import { eventually } from '../../../eventually.ts'
-import { databaseUrl, sql } from '../../../helper.ts'
+import { bearer, sql } from '../../../helper.ts'
+import { lock } from '../../../plugins/db/locks.ts'
 import { during, failed, isDeclined, judged, needsDatabase, seconds, slowest, wrongWhileAway } from '../../judge.ts'
 import { startWorld } from '../../world.ts'
 import type { Row } from '../../row.ts'
@@ -37,7 +37,7 @@ export const rows: Row[] = [
 async function lockedOut (t: Test) {
   const world = await startWorld(t)
   const struckAt = performance.now()
-  const unlock = await lock(t, 'users, sessions')
+  const unlock = await lock(t, 'lock table users, sessions')
   let longestMs = 0
   for (const end = struckAt + LOCKED_MS; performance.now() < end; await delay(LOOK_MS)) {
     const [row] = await sql<{ ms: number }>(`select coalesce(max(extract(epoch from clock_timestamp() - query_start)) * 1000, 0)::float8 as ms from pg_stat_activity where ${OURS}`)
@@ -71,11 +71,11 @@ async function left (t: Test) {
   const world = await startWorld(t)
   const { load, address } = world
   await load.stop()
-  const unlock = await lock(t, 'sessions')
+  const unlock = await lock(t, 'lock table sessions')
   const leaving: Promise<unknown>[] = []
   let mostBusy = 0
   for (let i = 0; i < LEAVERS; i++) {
-    leaving.push(comeAndLeave(address, load.residents[i % load.residents.length]!.refreshToken))
+    leaving.push(comeAndLeave(address, load.residents[i % load.residents.length]!.accessToken))
     if (i % 50 === 49) mostBusy = Math.max(mostBusy, await busy())
     await delay(ARRIVAL_MS)
   }
@@ -103,19 +103,10 @@ async function busy () {
   return row!.count
 }
 
-async function lock (t: Test, tables: string) {
-  const client = new pg.Client(databaseUrl)
-  await client.connect()
-  t.teardown(() => client.end())
-  await client.query('begin')
-  await client.query(`lock table ${tables} in access exclusive mode`)
-  return () => client.query('commit')
-}
-
-async function comeAndLeave (address: string, refreshToken: string) {
-  const asking = request(`${address}/auth/refresh`, { agent: false, method: 'POST', headers: { 'content-type': 'application/json' } })
+async function comeAndLeave (address: string, accessToken: string) {
+  const asking = request(`${address}/me/sessions`, { agent: false, headers: bearer(accessToken) })
   const closed = new Promise((resolve) => asking.on('error', () => {}).on('close', resolve))
-  asking.end(JSON.stringify({ refreshToken }))
+  asking.end()
   await delay(Math.random() * STAY_MS)
   asking.destroy()
   await closed
