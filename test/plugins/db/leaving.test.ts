@@ -80,6 +80,21 @@ for (const [what, request] of Object.entries(outliving)) {
   })
 }
 
+test('a stolen refresh token is found out although the thief has left', async (t) => {
+  const app = await build(t, { ...env, REFRESH_GRACE_SECONDS: '0' })
+  const { user, headers, refreshToken } = await signUp(app)
+  t.equal((await app.inject({ method: 'POST', url: '/auth/refresh', payload: { refreshToken } })).statusCode, 200)
+  const unlock = await lock(t, 'lock table sessions')
+  const leave = await ask(t, app, { method: 'POST', path: '/auth/refresh', headers, body: { refreshToken } })
+  await waitFor(1)
+  const cut = once(app.pg.pool, 'remove')
+  leave()
+  t.equal(await Promise.race([cut, delay(NOT_CUT_MS, 'not cut')]), 'not cut')
+  await unlock()
+  await eventually(async () => (await app.inject({ url: '/me', headers })).statusCode === 401)
+  t.same(await sql('select revoked_reason as reason from sessions where user_id = $1', [user.id]), [{ reason: 'reuse detected' }])
+})
+
 test('who joined the read of a client that has left is answered well', async (t) => {
   const app = await build(t, env)
   const { email, headers } = await signUp(app)
