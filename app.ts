@@ -3,7 +3,7 @@ import autoload from '@fastify/autoload'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { clientErrorHandler } from './plugins/http/below-routing.ts'
 import { frameworkErrors } from './plugins/http/index.ts'
-import { loggerOptions } from './plugins/logging.ts'
+import { loggerOptions } from './plugins/logging/index.ts'
 import { missingMethods } from './plugins/methods.ts'
 import type { Config } from './plugins/config/index.ts'
 

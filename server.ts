@@ -16,6 +16,7 @@ for (const signal of SIGNALS) process.on(signal, exit)
 const { build } = await import('./app.ts')
 const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
 const { stateFolder } = await import('./plugins/config/state-folder.ts')
+const { createDestination } = await import('./plugins/logging/destination.ts')
 
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
@@ -43,7 +44,8 @@ async function start (settings: Config) {
   if (!settings.DATABASE_URL) database = startDatabase()
   const config = Object.freeze({ ...settings, DATABASE_URL: settings.DATABASE_URL ?? (await database)?.url })
   const isProduction = config.NODE_ENV === 'production'
-  const app = await build(config, { isTerminal: process.stdout.isTTY && !isProduction })
+  const isTerminal = process.stdout.isTTY && !isProduction
+  const app = await build(config, { isTerminal, stream: isTerminal ? undefined : createDestination() })
   running = { app, dropIdle: watchSockets(app.server) }
   await app.ready()
   const address = await listen(app, config)

@@ -59,8 +59,13 @@ export const tooManyRequests = (retryAfterSeconds: number) =>
 export const unavailable = (cause: unknown) => new ServiceUnavailable({ cause })
 
 /** 503 for what is not even tried, since it is too much or known to be in vain: nothing has failed, and the log needs no stack. */
-export const declined = (reason: string, retryAfterSeconds = RETRY_AFTER_SECONDS) =>
-  refusal(new ServiceUnavailable(), { reason, headers: { 'retry-after': String(retryAfterSeconds) } })
+export function declined (reason: string, retryAfterSeconds = RETRY_AFTER_SECONDS) {
+  const { stackTraceLimit } = Error
+  Error.stackTraceLimit = 0
+  const error = new ServiceUnavailable()
+  Error.stackTraceLimit = stackTraceLimit
+  return refusal(error, { reason, headers: { 'retry-after': String(retryAfterSeconds) } })
+}
 
 type Origin = { id: string, correlationId: string, path?: string }
 

@@ -12,19 +12,25 @@ import type { Query } from './load/losses.ts'
 import type { Test } from 'tap'
 
 export type World = Awaited<ReturnType<typeof startWorld>>
-type Options = { env?: Record<string, string | undefined>, first?: Mode, target?: string, query?: Query }
+type Options = { env?: Record<string, string | undefined>, first?: Mode, target?: string, isDirect?: boolean, query?: Query }
 
 const NORMAL_MS = 1000
 const CALM_MS = 1000
 const LONG_MS = 20_000
 const WRITES = ['POST /auth/login', 'POST /auth/refresh', 'PATCH /me']
 
-/** A server as an operator runs it, with its own ways to PostgreSQL and to a Redis of its own. */
-export async function startService (t: Test, { env = {}, first = 'pass', target = databaseUrl }: Options = {}) {
+/** A server as an operator runs it, with its own ways to PostgreSQL and to a Redis of its own; direct ones cost no CPU of ours. */
+export async function startService (t: Test, { env = {}, first = 'pass', target = databaseUrl, isDirect = false }: Options = {}) {
   const redisServer = await startRedis(t)
   const [database, redis] = await Promise.all([startProxy(t, target, first), startProxy(t, redisServer.url, first)])
   const server = start(t, 'server.ts', [], {
-    ...settings, REQUEST_TIMEOUT: undefined, LOG_LEVEL: 'info', PORT: '0', DATABASE_URL: database.url, REDIS_URL: redis.url, ...env
+    ...settings,
+    REQUEST_TIMEOUT: undefined,
+    LOG_LEVEL: 'info',
+    PORT: '0',
+    DATABASE_URL: isDirect ? target : database.url,
+    REDIS_URL: isDirect ? redisServer.url : redis.url,
+    ...env
   })
   const address = await listening(server)
 

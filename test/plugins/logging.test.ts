@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import { test } from 'tap'
-import { loggerOptions, serializeError } from '../../plugins/logging.ts'
+import { loggerOptions, serializeError } from '../../plugins/logging/index.ts'
 import { buildWith } from '../build-with.ts'
 import { build, post, signUp } from '../helper.ts'
 import { createLog } from '../log.ts'

@@ -17,17 +17,18 @@ const PEAK = { seconds: 4, rate: 0, connections: 4 * availableParallelism() }
 const FLOOD = { seconds: 8, connections: 600 }
 const FILLING_MS = 2000      // until the queue is full
 const WINDOW_MS = 1000
-const SHARE = 0.8      // of the peak: the flood, PostgreSQL and the service have the same cores
+const ROUNDS = 2
+const SHARE = 0.895      // of the peak: 90 %, as it is printed
 const LIMITS = { refusalMs: 100, meMs: 250, normalMs: 50, normalAgainMs: 10_000, grownMb: 150 }
 
 export const rows: Row[] = [{
   fault: 'A flood of logins, 10 times what can be hashed',
-  promise: 'excess 503 or 429 + Retry-After, median ≤ 100 ms; ≥ 80 % of the peak succeed, on cores shared with the flood; GET /me p99 ≤ 250 ms; normal ≤ 10 s after; ≤ 150 MB more',
+  promise: 'excess 503 or 429 + Retry-After, p99 ≤ 100 ms; ≥ 90 % of the peak succeed; GET /me p99 ≤ 250 ms; normal ≤ 10 s after; ≤ 150 MB more',
   endure: flooded
 }]
 
 async function flooded (t: Test) {
-  const service = await startService(t, { env: DEFAULTS })
+  const service = await startService(t, { env: DEFAULTS, isDirect: true })
   const client = createClient(service.address)
   t.teardown(client.close)
   await service.whole()
@@ -39,32 +40,32 @@ async function flooded (t: Test) {
 
   const calmAt = performance.now()
   await delay(WINDOW_MS)
-  const before = await logIn(PEAK)
+  const peaks = [await logIn(PEAK)]
   const usedMb = memory.most()
-  const struckAt = performance.now()
-  const flood = await logIn({ ...FLOOD, rate: Math.round(TIMES * goodput(before)) }, FILLING_MS)
-  const endedAt = performance.now()
-  const grownMb = memory.most() - usedMb
   const normalMs = percentile(during(me.answers, calmAt, calmAt + WINDOW_MS), 90) + LIMITS.normalMs
-  const lately = () => during(me.answers, performance.now() - WINDOW_MS)
-  const normalAgainMs = await eventually(() => performance.now() > endedAt + WINDOW_MS && percentile(lately(), 90) <= normalMs, 3 * LIMITS.normalAgainMs)
-  const after = await logIn(PEAK)
+  const floods = []
+  for (let round = 0; round < ROUNDS; round++) {
+    floods.push(await flood(Math.round(TIMES * goodput(peaks[0]!))))
+    peaks.push(await logIn(PEAK))
+  }
+  const grownMb = memory.most() - usedMb
   me.stop()
 
-  const peak = (goodput(before) + goodput(after)) / 2
-  const share = goodput(flood) / peak
-  const { replies } = flood
+  const peak = mean(peaks.map(goodput))
+  const share = mean(floods.map(({ wave }) => goodput(wave))) / peak
+  const replies = floods.flatMap(({ wave }) => wave.replies)
   const refused = replies.filter(({ status, retryAfter }) => (status === 503 || status === 429) && retryAfter)
-  const meanwhile = during(me.answers, struckAt, endedAt)
+  const meanwhile = floods.flatMap(({ answers }) => answers)
+  const normalAgainMs = Math.max(...floods.map((endured) => endured.normalAgainMs))
   return judged([
-    `${Math.round(replies.length / FLOOD.seconds)} logins/s at a peak of ${Math.round(peak)}`,
+    `${Math.round(replies.length / FLOOD.seconds / ROUNDS)} logins/s at a peak of ${Math.round(peak)}`,
     `${refused.length} refused: median ${percentile(refused, 50)} ms, p99 ${percentile(refused, 99)} ms`,
     `${Math.round(share * 100)} % of the peak succeed`, `GET /me p99 ${percentile(meanwhile, 99)} ms`,
     `normal after ${seconds(normalAgainMs)}`, `${grownMb >= 0 ? '+' : ''}${grownMb} MB`
   ].join('; '), {
     'who is refused is told when to come again': replies.filter((reply) => reply.status !== 200 && !refused.includes(reply)),
     'it was a flood': refused.length > replies.length / 2,
-    'median of refusals': percentile(refused, 50) <= LIMITS.refusalMs,
+    'p99 of refusals': percentile(refused, 99) <= LIMITS.refusalMs,
     'share of the peak': share >= SHARE,
     'GET /me goes on': failed(me.answers),
     'p99 of GET /me': percentile(meanwhile, 99) <= LIMITS.meMs,
@@ -72,4 +73,15 @@ async function flooded (t: Test) {
     memory: !(grownMb > LIMITS.grownMb),
     'the process is alive': service.isAlive
   })
+
+  async function flood (rate: number) {
+    const struckAt = performance.now()
+    const wave = await logIn({ ...FLOOD, rate }, FILLING_MS)
+    const endedAt = performance.now()
+    const lately = () => during(me.answers, performance.now() - WINDOW_MS)
+    const normalAgainMs = await eventually(() => performance.now() > endedAt + WINDOW_MS && percentile(lately(), 90) <= normalMs, 3 * LIMITS.normalAgainMs)
+    return { wave, answers: during(me.answers, struckAt, endedAt), normalAgainMs }
+  }
 }
+
+const mean = (figures: number[]) => figures.reduce((sum, figure) => sum + figure) / figures.length

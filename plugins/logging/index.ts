@@ -2,7 +2,7 @@ import { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyR
 import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
 import type { IncomingMessage } from 'node:http'
-import type { Config } from './config/index.ts'
+import type { Config } from '../config/index.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
