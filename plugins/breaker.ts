@@ -6,7 +6,8 @@ declare module 'fastify' {
   interface FastifyInstance { breakers: ReturnType<typeof createBreakers> }
 }
 
-export type BreakerState = 'closed' | 'open' | 'half-open'
+const STATES = ['closed', 'open', 'half-open'] as const
+export type BreakerState = typeof STATES[number]
 export type Breaker = ReturnType<typeof createBreaker>
 type OnChange = (change: { name: string, from: BreakerState, to: BreakerState, cause?: unknown }) => void
 type Options = { isFailure?: (error: unknown) => boolean, volume?: number, onChange?: OnChange, resetMs?: number }
@@ -109,6 +110,8 @@ export function createBreakers () {
       listeners.push(listener)
     },
 
+    all: () => [...breakers.values()],
+
     /** `disabled` where there is no such breaker, since what it would guard is not configured. */
     stateOf: (name: string) => breakers.get(name)?.state ?? 'disabled' as const,
 
@@ -123,9 +126,20 @@ export default fp(async (app) => {
   app.decorate('breakers', breakers)
   app.addHook('onClose', async () => breakers.shutdown())
 
+  app.metrics.gauge({
+    name: 'microts_breaker_state',
+    help: 'The state that a circuit breaker is in has 1, the others 0',
+    labelNames: ['breaker', 'state'],
+    collect () {
+      for (const { name, state } of breakers.all()) for (const each of STATES) this.set({ breaker: name, state: each }, Number(state === each))
+    }
+  })
+  const transitions = app.metrics.counter({ name: 'microts_breaker_transitions_total', help: 'Changes of circuit breakers', labelNames: ['breaker', 'to'] })
+  breakers.onChange(({ name, to }) => transitions.inc({ breaker: name, to }))
+
   breakers.onChange(({ name, from, to, cause }) => {
     if (to === 'closed') app.log.info({ breaker: name }, 'breaker closed')
     else if (from === 'closed') app.log.error({ breaker: name, err: cause }, 'breaker opened')
     else app.log.debug({ breaker: name, from, to }, 'breaker tries')
   })
-}, { name: 'breaker', dependencies: ['errors'] })
+}, { name: 'breaker', dependencies: ['errors', 'metrics'] })

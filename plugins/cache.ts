@@ -156,5 +156,15 @@ function createShared ({ run, script }: FastPath) {
 }
 
 export default fp(async (app) => {
-  app.decorate('cache', createCache(app))
-}, { name: 'cache', dependencies: ['deadline', 'redis'] })
+  const cache = createCache(app)
+  app.decorate('cache', cache)
+  app.metrics.counter({
+    name: 'microts_cache_requests_total',
+    help: 'Reads of profiles, by where they were found: in memory, in Redis, or in PostgreSQL; errors of Redis beside',
+    labelNames: ['result'],
+    collect () {
+      this.reset()
+      for (const [result, count] of Object.entries(cache.counts)) this.inc({ result }, count)
+    }
+  })
+}, { name: 'cache', dependencies: ['deadline', 'metrics', 'redis'] })

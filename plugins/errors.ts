@@ -7,6 +7,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** What made this request end with a 5xx; for the log, never for the client. */
     failure: (Error & { reason?: string }) | null
+    /** The code of the problem document that it was answered with. */
+    problem: Code | null
   }
 }
 
@@ -127,6 +129,7 @@ function escapePointer (name: string) {
 
 export default fp(async (app) => {
   app.decorateRequest('failure', null)
+  app.decorateRequest('problem', null)
   app.setErrorHandler<FastifyError>(answer)
   app.setNotFoundHandler(() => { throw new NotFound() })
 }, { name: 'errors', dependencies: ['logging'] })
@@ -140,6 +143,7 @@ export function answer (thrown: FastifyError, request: FastifyRequest, reply: Fa
   const path = request.url.split('?', 1)[0]
   const { status, headers, body } = problemOf(error, { id: request.id, correlationId: String(reply.getHeader('x-correlation-id')), path })
   if (status >= 500) request.failure = error
+  request.problem = body.code as Code
   // To a string Fastify would add a charset, which the media type does not have (RFC 9457 section 6.1).
   return reply.code(status).headers(headers).send(Buffer.from(JSON.stringify(body)))
 }

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import fp from 'fastify-plugin'
+import type { FastifyInstance } from 'fastify'
 
 declare module 'fastify' {
   interface FastifyInstance { health: ReturnType<typeof createHealth> }
@@ -113,6 +114,8 @@ export default fp(async (app) => {
   })
   app.decorate('health', health)
 
+  measure(app)
+
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
   app.addHook('onReady', async function watch () { timer = setTimeout(round, 0).unref() })
@@ -132,4 +135,23 @@ export default fp(async (app) => {
     if (health.isDraining) reply.header('connection', 'close')
     done()
   })
-}, { name: 'health', dependencies: ['config'] })
+}, { name: 'health', dependencies: ['config', 'metrics'] })
+
+function measure ({ health, metrics }: FastifyInstance) {
+  metrics.gauge({ name: 'microts_ready', help: 'Whether traffic should come here', collect () { this.set(Number(health.isReady())) } })
+  metrics.gauge({
+    name: 'microts_check_up',
+    help: 'Whether a background check is good',
+    labelNames: ['check'],
+    collect () {
+      for (const [check, { status }] of Object.entries(health.report())) this.set({ check }, Number(status === 'up'))
+    }
+  })
+  const transitions = metrics.counter({ name: 'microts_ready_transitions_total', help: 'Changes of readiness', labelNames: ['to'] })
+  let wasReady = health.isReady()
+  health.onChange(() => {
+    if (health.isReady() === wasReady) return
+    wasReady = !wasReady
+    transitions.inc({ to: wasReady ? 'ready' : 'unready' })
+  })
+}

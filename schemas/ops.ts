@@ -38,6 +38,14 @@ export const StatusSchema = Type.Object({
   links: Type.Record(Type.String(), Type.String())
 }, { title: 'Status', description: 'The service and what it depends on', additionalProperties: false })
 
+export const MetricsSchema = Type.Unsafe<string>({
+  description: 'Every metric of this instance',
+  content: {
+    'text/plain': { schema: Type.String() },
+    'application/openmetrics-text': { schema: Type.String() }
+  }
+})
+
 export const ApiSchema = Type.Object({
   name: Type.String({ examples: ['microts'] }),
   version: Type.String({ examples: ['0.1.0'] }),

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import { declined } from '../errors.ts'
 import type { Slots } from '../slots.ts'
 
-type Options = { slots: Slots, queueTimeoutMs: number }
+type Options = { slots: Slots, queueTimeoutMs: number, onHash?: (ms: number) => void, onDecline?: () => void }
 
 const FIRST_GUESS_MS = 50
 const WEIGHT_OF_LATEST = 0.1
@@ -11,7 +11,7 @@ const WEIGHT_OF_LATEST = 0.1
  * Lets as many hashes run at a time as there are cores: more would only add latency.
  * Who would wait longer than the queue's timeout is refused on arrival, in contrast to being kept and refused later.
  */
-export function createHashGate ({ slots, queueTimeoutMs }: Options) {
+export function createHashGate ({ slots, queueTimeoutMs, onHash = () => {}, onDecline = () => {} }: Options) {
   let meanMs = FIRST_GUESS_MS
 
   return {
@@ -27,7 +27,9 @@ export function createHashGate ({ slots, queueTimeoutMs }: Options) {
         try {
           return await hash()
         } finally {
-          meanMs += (performance.now() - startedAt - meanMs) * WEIGHT_OF_LATEST
+          const tookMs = performance.now() - startedAt
+          meanMs += (tookMs - meanMs) * WEIGHT_OF_LATEST
+          onHash(tookMs)
         }
       })
     }
@@ -37,6 +39,8 @@ export function createHashGate ({ slots, queueTimeoutMs }: Options) {
   function refuseIfFull () {
     if (slots.taken < slots.count) return
     const waitMs = (slots.waiting + 1) * meanMs / slots.count
-    if (waitMs > queueTimeoutMs) throw declined('too many hashes are waiting', Math.ceil(waitMs / 1000))
+    if (waitMs <= queueTimeoutMs) return
+    onDecline()
+    throw declined('too many hashes are waiting', Math.ceil(waitMs / 1000))
   }
 }

@@ -67,6 +67,16 @@ export default fp(async (app) => {
     onRefusal: (error) => app.log.error({ err: error }, 'changed signing keys are not usable, the old ones stay')
   })
   app.decorate('keys', keys)
+  app.metrics.gauge({
+    name: 'microts_signing_key_since_timestamp_seconds',
+    help: 'Since when the key that signs may sign, in seconds since 1970; unknown for one without nbf',
+    labelNames: ['kid'],
+    collect () {
+      this.reset()
+      const { kid, notBefore } = keys.current.signer()
+      if (notBefore > 0) this.set({ kid }, notBefore)
+    }
+  })
   const timer = setInterval(keys.reread, READ_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'keys', dependencies: ['config'] })
+}, { name: 'keys', dependencies: ['config', 'metrics'] })

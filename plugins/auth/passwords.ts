@@ -21,13 +21,15 @@ declare module 'fastify' {
 const MAX_LENGTH = 128
 const SERVICE_NAME = 'microts'
 const TELLING_LENGTH = 4
+const DURATIONS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 const common = new Set(dictionary['passwords-common'])
 
+type Watch = Pick<Parameters<typeof createHashGate>[0], 'onHash' | 'onDecline'>
 type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_TIME' | 'ARGON2_PARALLELISM' | 'HASH_CONCURRENCY' | 'HASH_QUEUE_TIMEOUT'>
 
 /** argon2id (OWASP Password Storage Cheat Sheet) over the NFKC form (NIST SP 800-63B-4), behind the hash gate. */
-export async function createPasswords (config: Settings, slots: (count: number) => Slots) {
-  const gate = createHashGate({ slots: slots(config.HASH_CONCURRENCY), queueTimeoutMs: config.HASH_QUEUE_TIMEOUT })
+export async function createPasswords (config: Settings, slots: (count: number) => Slots, watch: Watch = {}) {
+  const gate = createHashGate({ slots: slots(config.HASH_CONCURRENCY), queueTimeoutMs: config.HASH_QUEUE_TIMEOUT, ...watch })
   const parameters = { memoryCost: config.ARGON2_MEMORY, timeCost: config.ARGON2_TIME, parallelism: config.ARGON2_PARALLELISM }
   const hashNow = async (password: string) => inOrder(await argon2.hash(password, { ...parameters, type: argon2.argon2id }))
   const dummy = await hashNow(randomBytes(16).toString('hex'))
@@ -81,12 +83,20 @@ export function buildOf (folder = dirname(createRequire(import.meta.url).resolve
 }
 
 export default fp(async (app) => {
-  const passwords = await createPasswords(app.config, app.slots)
+  const { config, metrics } = app
+  const durations = metrics.histogram({ name: 'microts_hash_duration_seconds', help: 'Time to hash or verify a password', buckets: DURATIONS })
+  const declined = metrics.counter({ name: 'microts_hashes_declined_total', help: 'Requests refused on arrival, since too many hashes were waiting' })
+  const passwords = await createPasswords(config, app.slots, { onHash: (ms) => durations.observe(ms / 1000), onDecline: () => declined.inc() })
   app.decorate('passwords', passwords)
+  metrics.gauge({ name: 'microts_hash_concurrency', help: 'Hashes that may run at a time' }).set(config.HASH_CONCURRENCY)
+  metrics.gauge({ name: 'microts_hashes_in_flight', help: 'Hashes that are running', collect () { this.set(passwords.gate.running) } })
+  metrics.gauge({ name: 'microts_hash_queue_length', help: 'Requests that wait for a hash', collect () { this.set(passwords.gate.queueLength) } })
+  metrics.gauge({ name: 'microts_build_info', help: 'What is running', labelNames: ['version', 'node', 'argon2'] })
+    .set({ version: app.release, node: process.version, argon2: passwords.build }, 1)
 
   // Before the limits: of a flood only what is let in is counted, and the rest costs next to nothing.
   app.addHook('onRequest', function refuseIfBusy ({ routeOptions }, reply, done) {
     if (routeOptions.config.needsHash) passwords.gate.refuseIfFull()
     done()
   })
-}, { name: 'passwords', dependencies: ['config', 'slots'] })
+}, { name: 'passwords', dependencies: ['config', 'metrics', 'slots'] })

@@ -6,6 +6,7 @@ import { InternalServerError, ServiceUnavailable, unavailable } from '../errors.
 import { Cut, untilCut } from './cut.ts'
 import { createOutages } from './outages.ts'
 import { isBroken, isPassing, isTrouble } from './trouble.ts'
+import type { FastifyInstance } from 'fastify'
 import type { Breaker } from '../breaker.ts'
 import type { Config } from '../config/index.ts'
 import type { Slots } from '../slots.ts'
@@ -172,14 +173,23 @@ export default fp(async (app) => {
   app.pg.pool.on('error', (error) => app.log.warn({ err: error }, 'an idle database connection broke'))
   checks.on('error', () => {})
 
+  const slots = app.slots(config.DB_POOL_SIZE)
+  measure(app, slots)
   const db = createDb({
     pool: app.pg.pool,
     checks,
     breaker: app.breakers.create('database', { isFailure: (error) => error instanceof ServiceUnavailable || error instanceof Cut }),
-    slots: app.slots(config.DB_POOL_SIZE),
+    slots,
     patienceMs: config.DB_CONNECT_TIMEOUT,
     deadline: app.deadline
   })
   app.decorate('db', db)
   app.health.add('database', () => db.check('select 1'))
-}, { name: 'db', dependencies: ['breaker', 'config', 'deadline', 'errors', 'health', 'slots'] })
+}, { name: 'db', dependencies: ['breaker', 'config', 'deadline', 'errors', 'health', 'metrics', 'slots'] })
+
+function measure ({ config, metrics, pg: { pool } }: FastifyInstance, slots: Slots) {
+  metrics.gauge({ name: 'pg_pool_max_connections', help: 'Connections that the pool may open' }).set(config.DB_POOL_SIZE)
+  metrics.gauge({ name: 'pg_pool_total_connections', help: 'Connections that are open', collect () { this.set(pool.totalCount) } })
+  metrics.gauge({ name: 'pg_pool_idle_connections', help: 'Connections that nobody uses', collect () { this.set(pool.idleCount) } })
+  metrics.gauge({ name: 'pg_pool_waiting_count', help: 'Requests that wait for a connection', collect () { this.set(slots.waiting) } })
+}

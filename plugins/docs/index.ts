@@ -3,11 +3,17 @@ import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
 import { ProblemSchema } from '../../schemas/common.ts'
 import { withComponents } from './components.ts'
+import type { FastifyContextConfig } from 'fastify'
 
 // Own files only; the hash is that of the one style element Swagger UI inserts, and the logo is a data URL. Not upgrade-insecure-requests, which would break the page over plain HTTP.
 const CSP = "default-src 'none'; script-src 'self'; style-src 'self' 'sha256-RL3ie0nH+Lzz2YNqQN83mnU0J1ot4QL7b99vMdIX99w='; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 // Swagger UI fits a phone, and its page does not say so.
 const VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+
+const SCHEMES = {
+  bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'An access token' },
+  operator: { type: 'http', scheme: 'bearer', description: 'OPS_TOKEN, where it is set' }
+} as const
 
 /** OpenAPI 3.1, generated from the schemas of the routes, and Swagger UI to try it. */
 export default fp(async (app) => {
@@ -28,10 +34,10 @@ export default fp(async (app) => {
         { name: 'me', description: 'The account behind the access token' },
         { name: 'ops', description: 'For those who run it' }
       ],
-      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT' } } }
+      components: { securitySchemes: SCHEMES }
     },
     refResolver: { buildLocalReference: ({ $id }) => String($id) },
-    transform: ({ schema, url, route }) => ({ url, schema: { ...schema, security: route.config?.isGuarded ? [{ bearer: [] }] : [] } }),
+    transform: ({ schema, url, route }) => ({ url, schema: { ...schema, security: securityOf(route.config) } }),
     transformObject: (document) => withComponents((document as { openapiObject: object }).openapiObject)
   })
 
@@ -49,3 +55,8 @@ export default fp(async (app) => {
     })
   })
 }, { name: 'docs', dependencies: ['config', 'methods', 'security', 'errors'] })
+
+function securityOf ({ isGuarded, isForOperators }: FastifyContextConfig = {}): Record<string, string[]>[] {
+  if (isGuarded) return [{ bearer: [] }]
+  return isForOperators ? [{ operator: [] }] : []
+}

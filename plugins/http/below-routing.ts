@@ -42,6 +42,7 @@ export function bare (app: FastifyInstance, error: Refusal, { raw, reason = erro
   const id = raw ? app.requestIdOf(raw) : uuidv7()
   const common = raw ? app.commonHeaders(raw, id) : { ...app.securityHeaders, 'x-request-id': id }
   const { status, headers, body } = problemOf(error, { id, correlationId: common['x-correlation-id'] ?? id })
+  app.countRefused(status, body.code)
   app.log.info({ statusCode: status, requestId: id, reason }, 'request refused before routing')
   const text = JSON.stringify(body)
   return { status, body: text, headers: { ...common, ...headers, 'content-length': String(Buffer.byteLength(text)), connection: 'close' } }

@@ -35,7 +35,7 @@ export default fp(async (app) => {
     socket.on('error', () => {})
     inTurn(socket, () => sendBare(socket, bare(app, refusal(new MethodNotAllowed(), { headers: { allow: '' } }), { raw })))
   })
-}, { name: 'http', dependencies: ['errors', 'health', 'security', 'rate-limit'] })
+}, { name: 'http', dependencies: ['errors', 'health', 'http-metrics', 'security', 'rate-limit'] })
 
 /** What two readers of this request could understand in two ways (RFC 9112 sections 3.2, 6.1 and 2.3). */
 function ambiguityOf (raw: IncomingMessage): string | undefined {
@@ -53,5 +53,6 @@ function count ({ rawHeaders }: IncomingMessage, name: string) {
 export function frameworkErrors (error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
   if (request.server.health.isDraining) reply.header('connection', 'close')
   answer(error, request, reply)
+  request.server.countRefused(reply.statusCode, request.problem!)
   request.log.info({ method: request.method, route: null, statusCode: reply.statusCode }, 'request')
 }

@@ -64,7 +64,7 @@ export default fp(async (app) => {
 
   const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'overload', 'passwords', 'redis', 'security'] })
+}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'security'] })
 
 // It makes one store of the class and a child of that for each limiter; all dimensions share the log.
 function storeOf (log: Log) {
@@ -86,6 +86,12 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     timeWindow: seconds * 1000,
     keyGenerator: (request) => `{${dimension}:${values.get(request)}}|${origin}${slots++}`
   })]))
+
+  const decisions = app.metrics.counter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
+  const counted = Object.fromEntries(Object.keys(dimensions).map((limit) => [limit, {
+    allowed: decisions.labels({ limit, decision: 'allowed' }),
+    refused: decisions.labels({ limit, decision: 'refused' })
+  }]))
 
   return { look, take, spend, attempt, countFailure }
 
@@ -139,6 +145,8 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     values.set(request, value)
     // No dimension has an allow list.
     const { key, remaining, ttlInSeconds: resetSeconds, isExceeded } = await limiters.get(dimension)!(request, { increment }) as Counted
+    if (isExceeded) counted[dimension]!.refused.inc()
+    else if (increment) counted[dimension]!.allowed.inc()
     return { isExceeded, slot: { dimension, key, remaining, resetSeconds, ...dimensions[dimension] } }
   }
 

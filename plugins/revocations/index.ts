@@ -16,6 +16,11 @@ export default fp(async (app) => {
   const revocations = createRevocations({ read: feed.read, markers })
   markers?.follow(revocations.remember)
   app.decorate('revocations', revocations)
+  app.metrics.gauge({
+    name: 'microts_revocation_feed_age_seconds',
+    help: 'How old the knowledge of what is revoked is; none before it was read for the first time',
+    collect () { this.set(revocations.age / 1000) }
+  })
   app.purge.add({ table: 'revocations', first: '0', endedAt: 'at', keepSeconds: KEEP_SECONDS })
   app.health.add('database', async () => {
     if (!revocations.isLoaded) throw new Error('the revocation feed has not been read yet')
@@ -61,7 +66,7 @@ export default fp(async (app) => {
       if (isNews) isKept = false
     }
   }
-}, { name: 'revocations', dependencies: ['config', 'health', 'purge', 'redis'] })
+}, { name: 'revocations', dependencies: ['config', 'health', 'metrics', 'purge', 'redis'] })
 
 /** Does the work again and again, with a pause after each time. */
 function repeat (work: () => Promise<void>, pauseMs: () => number) {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import fp from 'fastify-plugin'
 import { NIL, v7 as uuidv7 } from 'uuid'
 import { InvalidCredentials, InvalidRefreshToken, NotFound } from '../errors.ts'
+import { createCount } from './events.ts'
 import { createRefreshTokens, sha256, type RefreshClaim } from './refresh-token.ts'
 import { createRotation } from './rotation.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
@@ -15,15 +16,17 @@ declare module 'fastify' {
 export type Verified = { id: string, epoch: number }
 /** Where a session is opened from. */
 export type Device = { address: string | undefined, headers: { 'user-agent'?: string | undefined } }
-type Needs = Pick<FastifyInstance, 'config' | 'db' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'config' | 'db' | 'metrics' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 
 type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
 
 const USER_AGENT_LENGTH = 256
+const EVICTED = 'session limit'
 // What has ended is refused with or without its row, which stays for whoever asks what happened.
 const KEEP_SECONDS = 86_400
 
-export function createSessions ({ config, db, tokens, revocations, log }: Needs) {
+export function createSessions ({ config, db, metrics, tokens, revocations, log }: Needs) {
+  const count = createCount(metrics)
   const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
   const { REFRESH_IDLE_TTL: idleSeconds, REFRESH_ABSOLUTE_TTL: absoluteSeconds, SESSION_LIMIT: limit } = config
 
@@ -40,13 +43,16 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
       const claim: RefreshClaim = { sessionId: uuidv7(), generation: 0, nonce: randomBytes(16) }
       const access = tokens.sign({ id: user.id, sessionId: claim.sessionId }, absoluteSeconds)
       const insert = (on: Sql) => insertUnderLock(on, user, claim, device)
-      revocations.announce(tx ? await insert(tx) : await db.tx(insert))
+      const evicted = tx ? await insert(tx) : await db.tx(insert)
+      revocations.announce(evicted)
+      count('opened')
+      if (evicted.length > 0) count('revoked', EVICTED, evicted.length)
       log.debug({ userId: user.id, sessionId: claim.sessionId }, 'session opened')
       return pairOf(access, claim, Math.min(idleSeconds, absoluteSeconds))
     },
 
     /** Exchanges a refresh token for the next pair; throws InvalidRefreshToken. */
-    rotate: createRotation({ config, db, tokens, log, pairOf, end }),
+    rotate: createRotation({ config, db, tokens, log, pairOf, end, count }),
 
     /** The live sessions of a user, the one seen last first. */
     async list (userId: string) {
@@ -86,7 +92,7 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
         where user_id = $2 and revoked_at is null and expires_at > now() and idle_expires_at > now()
         order by last_seen_at desc, id desc offset $8
       ), evicted as (
-        update sessions set revoked_at = now(), revoked_reason = 'session limit' where id in (select id from surplus) returning id
+        update sessions set revoked_at = now(), revoked_reason = $9 where id in (select id from surplus) returning id
       ), noted as (
         insert into revocations (session_id) select id from evicted
       ), opened as (
@@ -94,7 +100,7 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
         values ($1, $2, $3, now() + make_interval(secs => $4), now() + make_interval(secs => $5), $6, $7)
       )
       select array(select id::text from evicted) as evicted`,
-    [sessionId, id, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, address, headers['user-agent']?.slice(0, USER_AGENT_LENGTH), limit - 1])
+    [sessionId, id, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, address, headers['user-agent']?.slice(0, USER_AGENT_LENGTH), limit - 1, EVICTED])
     return done!.evicted
   }
 
@@ -107,8 +113,10 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
       )
       select id from revoked`, [id, userId, reason])
     revocations.announce(revoked.map(({ id }) => id))
-    if (revoked.length > 0) log.debug({ userId, sessionId: id, reason }, 'session revoked')
-    return revoked.length > 0
+    if (revoked.length === 0) return false
+    count('revoked', reason)
+    log.debug({ userId, sessionId: id, reason }, 'session revoked')
+    return true
   }
 
   /** Within a transaction: the user's row first, as `open` does, so that no login slips in between. Answers the ids to announce after the commit. */
@@ -122,6 +130,7 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
         insert into revocations (session_id) select id from revoked
       )
       select id from revoked`, [userId, reason, except])
+    count('revoked', reason, revoked.length)
     log.debug({ userId, sessions: revoked.length, reason }, 'sessions revoked')
     return revoked.map(({ id }) => id)
   }
@@ -134,4 +143,4 @@ export function createSessions ({ config, db, tokens, revocations, log }: Needs)
 export default fp(async (app) => {
   app.decorate('sessions', createSessions(app))
   app.purge.add({ table: 'sessions', first: NIL, endedAt: 'least(expires_at, idle_expires_at, revoked_at)', keepSeconds: KEEP_SECONDS })
-}, { name: 'sessions', dependencies: ['config', 'db', 'tokens', 'revocations', 'client', 'purge'] })
+}, { name: 'sessions', dependencies: ['client', 'config', 'db', 'metrics', 'purge', 'revocations', 'tokens'] })

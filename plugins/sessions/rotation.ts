@@ -1,6 +1,7 @@
 import { InvalidRefreshToken } from '../errors.ts'
 import { sha256, type RefreshClaim } from './refresh-token.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
+import type { Count } from './events.ts'
 
 type Access = { accessToken: string, expiresIn: number }
 type State = {
@@ -15,6 +16,7 @@ type Needs<Pair> = Pick<FastifyInstance, 'config' | 'db' | 'tokens'> & {
   log: Pick<FastifyBaseLogger, 'debug' | 'warn'>
   pairOf: (access: Access, claim: RefreshClaim, refreshSeconds: number) => Pair
   end: (sessionId: string, userId: string, reason: string) => Promise<boolean>
+  count: Count
 }
 
 const OUTAGE_MARGIN_MS = 5000
@@ -23,7 +25,7 @@ const OUTAGE_MARGIN_MS = 5000
  * The exchange of a refresh token for the next pair. The parent of the current token gets the same successor again for as long as
  * the grace lasts; anything older is theft (RFC 9700 section 4.14.2), which ends the session.
  */
-export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end }: Needs<Pair>) {
+export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end, count }: Needs<Pair>) {
   return rotate
 
   async function rotate (claim: RefreshClaim) {
@@ -34,13 +36,15 @@ export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end }: 
       const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
       if (claim.generation < state.generation) {
         if (!isRetry(claim, state)) return endStolen(claim, state)
+        count('replayed')
         log.debug({ userId: state.userId, sessionId: claim.sessionId }, 'session replayed')
         return pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
       }
       const idleSecondsLeft = await advance(claim)
       if (idleSecondsLeft !== undefined) {
-        const event = claim.generation > state.generation ? 'session recovered' : 'session refreshed'
-        log.debug({ userId: state.userId, sessionId: claim.sessionId }, event)
+        const event = claim.generation > state.generation ? 'recovered' : 'refreshed'
+        count(event)
+        log.debug({ userId: state.userId, sessionId: claim.sessionId }, `session ${event}`)
         return pairOf(access, { ...claim, generation: claim.generation + 1 }, idleSecondsLeft)
       }
     }
@@ -86,6 +90,7 @@ export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end }: 
 
   async function endStolen ({ sessionId, generation }: RefreshClaim, { userId, generation: current }: State): Promise<never> {
     await end(sessionId, userId, 'reuse detected')
+    count('reuse_detected')
     log.warn({ userId, sessionId, generation, current }, 'refresh token reuse detected, session revoked')
     throw new InvalidRefreshToken()
   }

@@ -1,0 +1,50 @@
+import { createRequire } from 'node:module'
+import client, { Counter, Gauge, Histogram, Registry, type CounterConfiguration, type GaugeConfiguration, type HistogramConfiguration } from '@prometheus-io/client'
+import fp from 'fastify-plugin'
+import { asOpenMetrics } from './open-metrics.ts'
+import type { FastifyPluginAsync } from 'fastify'
+
+declare module 'fastify' {
+  interface FastifyInstance { metrics: ReturnType<typeof createMetrics> }
+}
+
+// Its types claim `app.metrics` for itself, whatever name it is given.
+const fastifyMetrics: FastifyPluginAsync<Record<string, unknown>> = createRequire(import.meta.url)('fastify-metrics').default
+const OPEN_METRICS = /\bapplication\/openmetrics-text\b/
+
+/** The metrics of one app. It knows none of them by name: whoever has something to tell makes one. */
+export function createMetrics (registry = new Registry()) {
+  const registers = [registry]
+
+  return {
+    registry,
+
+    counter: <Label extends string>(options: Omit<CounterConfiguration<Label>, 'registers'>) => new Counter({ ...options, registers }),
+    gauge: <Label extends string>(options: Omit<GaugeConfiguration<Label>, 'registers'>) => new Gauge({ ...options, registers }),
+    histogram: <Label extends string>(options: Omit<HistogramConfiguration<Label>, 'registers'>) => new Histogram({ ...options, registers }),
+
+    /** All of them, as text in the form that is accepted. */
+    async expose (accept = '') {
+      const text = await registry.metrics()
+      if (!OPEN_METRICS.test(accept)) return { type: Registry.PROMETHEUS_CONTENT_TYPE, text }
+      return { type: Registry.OPENMETRICS_CONTENT_TYPE, text: asOpenMetrics(text) }
+    }
+  }
+}
+
+export default fp(async (app) => {
+  const metrics = createMetrics()
+  app.decorate('metrics', metrics)
+  // Its own measure of requests costs as much as a small request: `http-metrics` has ours.
+  await app.register(fastifyMetrics, {
+    name: 'fastifyMetrics',
+    promClient: client,
+    endpoint: null,
+    routeMetrics: { enabled: false },
+    defaultMetrics: { enabled: true, register: metrics.registry }
+  })
+
+  const startedAt = Date.now() / 1000 - process.uptime()
+  metrics.gauge({ name: 'http_server_start_time_seconds', help: 'When the process started, in seconds since 1970' }).set(startedAt)
+  metrics.gauge({ name: 'process_uptime_seconds', help: 'For how long the process has been running', collect () { this.set(process.uptime()) } })
+}, { name: 'metrics', dependencies: ['config'] })
