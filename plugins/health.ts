@@ -148,7 +148,7 @@ function measure ({ health, metrics }: FastifyInstance) {
     }
   })
   const transitions = metrics.counter({ name: 'microts_ready_transitions_total', help: 'Changes of readiness', labelNames: ['to'] })
-  let wasReady = health.isReady()
+  let wasReady = false
   health.onChange(() => {
     if (health.isReady() === wasReady) return
     wasReady = !wasReady

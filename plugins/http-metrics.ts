@@ -49,7 +49,7 @@ export default fp(async (app) => {
 
   function count (request: FastifyRequest, reply: FastifyReply) {
     const { config, url } = request.routeOptions
-    const status = reply.raw.writableFinished ? reply.statusCode : CLIENT_LEFT
+    const status = reply.raw.writableEnded ? reply.statusCode : CLIENT_LEFT
     const method = METHODS.has(request.method) ? request.method : 'other'
     const series = config.series ? seriesOf(config.series, method, url!, status) : seriesOf(unmatched, method, UNMATCHED, status)
     series.inc()

@@ -5,6 +5,7 @@ export type Json = { [key: string]: any }
 export type Exchange = { method: string, path: string, status: number, headers: Record<string, unknown>, body: string }
 
 const PROBLEM = 'application/problem+json'
+const JSON_TYPE = /[/+]json$/
 
 /** A part of an OpenAPI document, or what it refers to. */
 export function resolve (document: Json, part: Json): Json {
@@ -47,7 +48,7 @@ export function contractOf (document: Json) {
       if (!response.content) return body === '' ? undefined : 'there should be no body'
       const type = typeOf(headers)
       if (!response.content[type]) return `the type ${type} is not documented`
-      return method === 'HEAD' ? undefined : fault(response.content[type].schema, body)
+      return method === 'HEAD' || !JSON_TYPE.test(type) ? undefined : fault(response.content[type].schema, body)
     }
 
     function undocumented () {

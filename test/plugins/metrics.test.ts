@@ -1,0 +1,92 @@
+import { performance } from 'node:perf_hooks'
+import { test } from 'tap'
+import { eventually } from '../eventually.ts'
+import { build, databaseUrl, logIn, post, signUp } from '../helper.ts'
+import { startProxy } from '../proxy.ts'
+import { connected, startRedis } from '../redis.ts'
+import type { FastifyInstance } from 'fastify'
+
+/** The samples of an app by their name with labels. */
+async function samples (app: FastifyInstance) {
+  const { text } = await app.metrics.expose()
+  return Object.fromEntries(text.split('\n').filter((line) => line && !line.startsWith('#')).map((line) => {
+    const [name = '', value] = line.split(/ (?=\S+$)/)
+    return [name, Number(value)]
+  }))
+}
+
+test('what happens to sessions is counted', async (t) => {
+  const app = await build(t, { SESSION_LIMIT: '3', REFRESH_GRACE_SECONDS: '0' })
+  t.equal((await samples(app))['microts_session_events_total{event="reuse_detected",reason=""}'], 0, 'what has not happened yet is 0')
+  const { email, refreshToken } = await signUp(app)
+  const refresh = (token: string) => post(app, '/auth/refresh', { refreshToken: token })
+  await refresh(refreshToken)
+  await refresh(refreshToken)
+  const sessions = []
+  for (let i = 0; i < 4; i++) sessions.push(await logIn(app, email))
+  await app.inject({ method: 'POST', url: '/auth/logout', headers: sessions[3]!.headers })
+  await app.inject({ method: 'DELETE', url: '/me/sessions?all=true', headers: sessions[2]!.headers })
+
+  const counted = await samples(app)
+  const event = (name: string, reason = '') => counted[`microts_session_events_total{event="${name}",reason="${reason}"}`]
+  t.same([event('opened'), event('refreshed'), event('replayed'), event('reuse_detected')], [5, 1, 0, 1])
+  t.same([event('revoked', 'reuse detected'), event('revoked', 'session limit'), event('revoked', 'logout'), event('revoked', 'revoked')], [1, 1, 1, 2])
+})
+
+test('limits, hashes, the cache and the build tell of themselves', async (t) => {
+  const app = await build(t, { RATE_LIMIT_LOGIN_MAX: '1' })
+  const { headers, email } = await signUp(app)
+  await app.inject({ url: '/me', headers })
+  await app.inject({ url: '/me', headers })
+  for (let i = 0; i < 2; i++) await post(app, '/auth/login', { email, password: 'not the password' })
+  t.match(await samples(app), {
+    'microts_limit_decisions_total{limit="login",decision="allowed"}': 1,
+    'microts_limit_decisions_total{limit="login",decision="refused"}': 1,
+    'microts_limit_decisions_total{limit="user",decision="allowed"}': 2,
+    microts_hash_duration_seconds_count: 2,
+    microts_hash_concurrency: app.config.HASH_CONCURRENCY,
+    microts_hashes_in_flight: 0,
+    microts_hash_queue_length: 0,
+    microts_hashes_declined_total: 0,
+    'microts_cache_requests_total{result="hit"}': 1,
+    'microts_cache_requests_total{result="miss"}': 1,
+    [`microts_build_info{version="${app.release}",node="${process.version}",argon2="${app.passwords.build}"}`]: 1,
+    pg_pool_max_connections: 10,
+    pg_pool_waiting_count: 0,
+    'microts_ready_transitions_total{to="ready"}': 1
+  })
+})
+
+test('an outage can be seen: the check, readiness, the breaker and the age of what is known', async (t) => {
+  const proxy = await startProxy(t, databaseUrl)
+  const redis = await startRedis(t)
+  const app = await build(t, { DATABASE_URL: proxy.url, REDIS_URL: redis.url })
+  await connected(app)
+  const [up, away] = [await samples(app), { microts_ready: 0, 'microts_check_up{check="database"}': 0, 'microts_breaker_state{breaker="database",state="open"}': 1 }]
+  t.match(up, { microts_ready: 1, 'microts_check_up{check="database"}': 1, 'microts_check_up{check="redis"}': 1, 'microts_breaker_state{breaker="database",state="closed"}': 1 })
+  t.ok(up.microts_revocation_feed_age_seconds! < 1)
+
+  await proxy.set('refuse')
+  await eventually(async () => {
+    await Promise.all(Array.from({ length: 10 }, () => post(app, '/auth/login', { email: 'a@example.com', password: 'of no account' })))
+    const now = await samples(app)
+    return Object.entries(away).every(([name, value]) => now[name] === value)
+  })
+  t.equal((await samples(app))['microts_ready_transitions_total{to="unready"}'], 1)
+  t.ok((await samples(app)).microts_revocation_feed_age_seconds! > 0.9)
+
+  await proxy.set('pass')
+  await eventually(async () => (await samples(app)).microts_ready === 1)
+  const after = await samples(app)
+  t.equal(after['microts_ready_transitions_total{to="ready"}'], 2)
+  t.ok(after['microts_breaker_transitions_total{breaker="database",to="open"}']! >= 1)
+})
+
+test('a key that has a date tells since when it signs', async (t) => {
+  const app = await build(t)
+  t.same(Object.keys(await samples(app)).filter((name) => name.startsWith('microts_signing_key')), [])
+  const [jwk] = JSON.parse(String(app.config.JWT_KEYS)).keys
+  const nbf = Math.floor((performance.timeOrigin + performance.now()) / 1000) - 60
+  const dated = await build(t, { JWT_KEYS: JSON.stringify({ keys: [{ ...jwk, nbf }] }) })
+  t.equal((await samples(dated))[`microts_signing_key_since_timestamp_seconds{kid="${dated.keys.current.signer().kid}"}`], nbf)
+})
