@@ -191,5 +191,5 @@ function measure ({ config, metrics, pg: { pool } }: FastifyInstance, slots: Slo
   metrics.gauge({ name: 'pg_pool_max_connections', help: 'Connections that the pool may open' }).set(config.DB_POOL_SIZE)
   metrics.gauge({ name: 'pg_pool_total_connections', help: 'Connections that are open', collect () { this.set(pool.totalCount) } })
   metrics.gauge({ name: 'pg_pool_idle_connections', help: 'Connections that nobody uses', collect () { this.set(pool.idleCount) } })
-  metrics.gauge({ name: 'pg_pool_waiting_count', help: 'Requests that wait for a connection', collect () { this.set(slots.waiting) } })
+  metrics.gauge({ name: 'pg_pool_waiting_requests', help: 'Requests that wait for a connection', collect () { this.set(slots.waiting) } })
 }
