@@ -12,6 +12,8 @@ declare module 'fastify' {
 const fastifyMetrics: FastifyPluginAsync<Record<string, unknown>> = createRequire(import.meta.url)('fastify-metrics').default
 // Their names break Prometheus' own rules, as `promtool check metrics` says.
 const MISNAMED = ['active_handles_total', 'active_requests_total', 'active_resources_total', 'eventloop_utilization_histogram', 'eventloop_utilization_summary']
+// That of two of them would be measured by a timer that nothing ends.
+const NEVER_MS = 2 ** 31 - 1
 const OPEN_METRICS = /\bapplication\/openmetrics-text\b/
 
 /** The metrics of one app. It knows none of them by name: whoever has something to tell makes one. */
@@ -43,7 +45,7 @@ export default fp(async (app) => {
     promClient: client,
     endpoint: null,
     routeMetrics: { enabled: false },
-    defaultMetrics: { enabled: true, register: metrics.registry }
+    defaultMetrics: { enabled: true, register: metrics.registry, eventLoopUtilizationTimeout: NEVER_MS }
   })
   for (const name of MISNAMED) metrics.registry.removeSingleMetric(`nodejs_${name}`)
 
