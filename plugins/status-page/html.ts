@@ -15,6 +15,9 @@ export class Markup {
   }
 }
 
+/** Text of a file of ours, with the line ends that a parser of HTML makes of all, so that its hash is that of what the parser sees. */
+export const verbatim = (text: string) => new Markup(text.replaceAll('\r\n', '\n'))
+
 /** A piece of HTML. Values become text, also within the quotes of an attribute; only what is markup already stays so. */
 export function html (pieces: TemplateStringsArray, ...parts: Part[]) {
   return new Markup(String.raw({ raw: pieces }, ...parts.map(textOf)))

@@ -24,13 +24,13 @@ export function plot ({ label, quantity, floor, from, series }: Plot): Markup {
     ${series.map(({ shape, values }) => SHAPES[shape](values.map((value) => isThere(value) ? rounded(HEIGHT * (1 - value / top)) : undefined)))}
     <path class="base" d="M0 ${HEIGHT}H${width}"/>
   </svg>
-  ${values.length > 0 ? '' : html`<p class="empty">No requests yet</p>`}
+  ${values.length > 0 ? '' : html`<p class="empty">Nothing to show</p>`}
   <p class="span" aria-hidden="true"><span>${from}</span><span>now</span></p>
 </div>`
 
   function told ({ name, values }: Plot['series'][number]) {
     const there = values.filter(isThere)
-    if (there.length === 0) return `${name} unknown, there were no requests`
+    if (there.length === 0) return `${name}: nothing to show`
     return `${name} last ${said(quantity, there.at(-1)!)}, at least ${said(quantity, Math.min(...there))}, at most ${said(quantity, Math.max(...there))}`
   }
 }

@@ -70,6 +70,39 @@ test('the status page keeps itself up to date, and says when it cannot', async (
   t.match(await page.title(), /^This instance/)
 })
 
+test('the status page rests while nobody looks, and looks again when somebody does', async (t) => {
+  const { url } = await serve(t)
+  const { page } = await openPage(await openChromium(t), DESK)
+  let asked = 0
+  page.on('request', () => asked++)
+  await page.clock.install()
+  await page.goto(`${url}/status`)
+  const look = (isHidden: boolean) => page.evaluate(`Object.defineProperty(document, 'hidden', { configurable: true, value: ${isHidden} }); document.dispatchEvent(new Event('visibilitychange'))`)
+
+  await look(true)
+  await wait(page, 10 * REFRESH_MS)
+  t.equal(asked, 1)
+  const again = page.waitForRequest(`${url}/status`)
+  await look(false)
+  await again
+  t.equal(asked, 2)
+})
+
+test('the status page of another version is loaded anew', async (t) => {
+  const { url } = await serve(t)
+  const { page } = await openPage(await openChromium(t), DESK)
+  await page.clock.install()
+  await page.goto(`${url}/status`)
+  await page.route('**/status', async (route) => {
+    const response = await route.fetch()
+    await route.fulfill({ response, body: (await response.text()).replace(/data-build="/, '$&next') })
+  }, { times: 1 })
+  const loaded = page.waitForEvent('load')
+  await wait(page, REFRESH_MS)
+  await loaded
+  t.notMatch(await page.locator('html').getAttribute('data-build'), /^next/)
+})
+
 test('the status page works without a script', async (t) => {
   const { app, url, pass } = await serve(t)
   await app.inject('/api')

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { html, Markup } from '../../../plugins/status-page/html.ts'
+import { html, Markup, verbatim } from '../../../plugins/status-page/html.ts'
 
 test('values become text, wherever they stand', async (t) => {
   const hostile = '<script>alert("x")</script> & \'quoted\''
@@ -11,4 +11,8 @@ test('values become text, wherever they stand', async (t) => {
 
 test('markup stays, and nothing is nothing', async (t) => {
   t.equal(String(html`${new Markup('<hr>')}${undefined}${''}${0}${[]}`), '<hr>0')
+})
+
+test('a file is taken as a parser would see it, wherever it was checked out', async (t) => {
+  t.equal(String(html`${verbatim('a > b\r\n{}\r\n')}`), 'a > b\n{}\n')
 })

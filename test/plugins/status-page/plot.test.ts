@@ -12,8 +12,8 @@ const scaleOf = (text: string) => [...text.matchAll(/<li>([^<]*)<\/li>/g)].map((
 test('where nothing is known nothing is drawn, and said so', async (t) => {
   for (const shape of ['area', 'line', 'dashes', 'bars'] as const) {
     const text = draw(shape, [undefined, undefined])
-    t.match(text, 'No requests yet')
-    t.match(text, 'aria-label="Requests: all unknown, there were no requests."')
+    t.match(text, 'Nothing to show')
+    t.match(text, 'aria-label="Requests: all: nothing to show."')
     t.match(text, /viewBox="0 0 2 100"/)
     t.notMatch(text, /NaN|Infinity|undefined/)
     for (const name of ['area', 'line', 'line dashes', 'dot', 'bars']) for (const path of pathsOf(text, name)) t.equal(path, '', `${shape} ${name}`)
@@ -25,7 +25,7 @@ test('a line goes through its points, and the latest is marked', async (t) => {
   t.same(pathsOf(text, 'line'), ['M0.5 100L1.5 50L2.5 0L3.5 75'])
   t.same(pathsOf(text, 'dot'), ['M3.5 75h0'])
   t.match(text, 'aria-label="Requests: all last 0.5/s, at least 0/s, at most 2/s."')
-  t.notMatch(text, 'No requests yet')
+  t.notMatch(text, 'Nothing to show')
 })
 
 test('a gap breaks the line, and a value alone is a dot', async (t) => {
