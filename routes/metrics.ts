@@ -14,8 +14,9 @@ const metrics: FastifyPluginAsyncTypebox = async (app) => {
       response: answers({ 200: MetricsSchema }, 'UNAUTHORIZED')
     }
   }, async (request, reply) => {
-    const { type, text } = await app.metrics.expose(request.headers.accept)
-    reply.header('vary', 'Accept').type(type)
+    const form = reply.negotiate('text/plain', 'application/openmetrics-text') === 'text/plain' ? 'plain' : 'open'
+    const { type, text } = await app.metrics.expose(form)
+    reply.type(type)
     return text
   })
 }

@@ -1,5 +1,6 @@
+import { Type } from '@sinclair/typebox'
 import { answers } from '../schemas/common.ts'
-import { StatusSchema } from '../schemas/ops.ts'
+import { StatusSchema, type Status } from '../schemas/ops.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const status: FastifyPluginAsyncTypebox = async (app) => {
@@ -12,10 +13,21 @@ const status: FastifyPluginAsyncTypebox = async (app) => {
       operationId: 'getStatus',
       tags: ['ops'],
       summary: 'The service and what it depends on',
-      description: 'What this instance does not use is reported as disabled.',
-      response: answers({ 200: StatusSchema })
+      description: 'What this instance does not use is reported as disabled. Browsers get a page for people.',
+      response: answers({
+        200: {
+          description: 'The service and what it depends on',
+          content: { 'application/json': { schema: StatusSchema }, 'text/html': { schema: Type.String({ description: 'The same as a page, with the traffic of the last minutes' }) } }
+        }
+      })
     }
-  }, async () => {
+  }, async (request, reply) => {
+    if (reply.negotiate('application/json', 'text/html') === 'application/json') return statusNow()
+    reply.headers(app.statusPage.headers)
+    return app.statusPage.render({ status: statusNow(), traffic: app.traffic.report(), firing: [], at: new Date() })
+  })
+
+  function statusNow (): Status {
     const seconds = Math.floor(process.uptime())
     const { database, redis } = { ...absent, ...app.health.report() }
     return {
@@ -32,7 +44,7 @@ const status: FastifyPluginAsyncTypebox = async (app) => {
       alerts: { total: 0, firing: 0, resolved: 0 },
       links
     }
-  })
+  }
 
   // It is asked only when there is something to tell, so that its breaker is all that is known of it.
   function webhook () {

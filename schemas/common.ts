@@ -7,7 +7,7 @@ export const Text = (options: StringOptions) => Type.String({ 'x-well-formed': t
 export const Nullable = (options: StringOptions) =>
   Type.Unsafe<string | null>({ type: ['string', 'null'], 'x-well-formed': true, ...options })
 
-export const Enum = <Value extends string>(values: readonly Value[], options: object = {}) =>
+export const Enum = <const Value extends string>(values: readonly Value[], options: object = {}) =>
   Type.Unsafe<Value>({ type: 'string', enum: values, ...options })
 
 // By its format alone a UUID may begin with urn:uuid:, which PostgreSQL does not read.
@@ -76,8 +76,11 @@ const HEADERS: Partial<Record<number, object>> = {
   503: RETRY
 }
 
+/** An answer in JSON, or in each of the media types it has. */
+type Answer = TSchema | { description: string, content: Record<string, { schema: TSchema }> }
+
 /** The responses of a route: its own answers, the codes of its own failures, and those that any route has. */
-export function answers<Own extends Record<number, TSchema>> (own: Own, ...failures: Code[]): Own {
+export function answers<Own extends Record<number, Answer>> (own: Own, ...failures: Code[]): Own {
   const responses: Record<number, object> = {}
   for (const [status, description] of Object.entries(BELOW_ROUTING)) responses[Number(status)] = failure(Number(status), description, ['BAD_REQUEST'])
   const byStatus = Map.groupBy([...ALWAYS, ...failures], (code) => PROBLEMS[code][0])

@@ -1,4 +1,4 @@
-import { Type } from '@sinclair/typebox'
+import { Type, type Static } from '@sinclair/typebox'
 import { Enum, TimeSchema } from './common.ts'
 
 export const HealthSchema = Type.Object({
@@ -37,6 +37,7 @@ export const StatusSchema = Type.Object({
   alerts: Type.Object({ total: Type.Integer(), firing: Type.Integer(), resolved: Type.Integer() }, { additionalProperties: false }),
   links: Type.Record(Type.String(), Type.String())
 }, { title: 'Status', description: 'The service and what it depends on', additionalProperties: false })
+export type Status = Static<typeof StatusSchema>
 
 export const MetricsSchema = Type.Unsafe<string>({
   description: 'Every metric of this instance',

@@ -5,7 +5,6 @@ export type Json = { [key: string]: any }
 export type Exchange = { method: string, path: string, status: number, headers: Record<string, unknown>, body: string }
 
 const PROBLEM = 'application/problem+json'
-const JSON_TYPE = /[/+]json$/
 
 /** A part of an OpenAPI document, or what it refers to. */
 export function resolve (document: Json, part: Json): Json {
@@ -48,13 +47,18 @@ export function contractOf (document: Json) {
       if (!response.content) return body === '' ? undefined : 'there should be no body'
       const type = typeOf(headers)
       if (!response.content[type]) return `the type ${type} is not documented`
-      return method === 'HEAD' || !JSON_TYPE.test(type) ? undefined : fault(response.content[type].schema, body)
+      return method === 'HEAD' ? undefined : faultOf(type, response.content[type].schema, body)
     }
 
     function undocumented () {
       if (typeOf(headers) !== PROBLEM) return `the type is ${typeOf(headers)}`
       return method === 'HEAD' ? undefined : fault({ $ref: '#/components/schemas/Problem' }, body)
     }
+  }
+
+  /** Why a body of this type is not of this schema of the document; undefined if it is. What is not JSON is a string. */
+  function faultOf (type: string, schema: Json, body: string) {
+    return fault(schema, type.endsWith('json') ? body : JSON.stringify(body))
   }
 
   /** Why a text is not JSON of this schema of the document; undefined if it is. */

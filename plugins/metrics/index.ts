@@ -14,7 +14,6 @@ const fastifyMetrics: FastifyPluginAsync<Record<string, unknown>> = createRequir
 const MISNAMED = ['active_handles_total', 'active_requests_total', 'active_resources_total', 'eventloop_utilization_histogram', 'eventloop_utilization_summary']
 // That of two of them would be measured by a timer that nothing ends.
 const NEVER_MS = 2 ** 31 - 1
-const OPEN_METRICS = /\bapplication\/openmetrics-text\b/
 
 /** The metrics of one app. It knows none of them by name: whoever has something to tell makes one. */
 export function createMetrics (registry = new Registry()) {
@@ -27,11 +26,10 @@ export function createMetrics (registry = new Registry()) {
     gauge: <Label extends string>(options: Omit<GaugeConfiguration<Label>, 'registers'>) => new Gauge({ ...options, registers }),
     histogram: <Label extends string>(options: Omit<HistogramConfiguration<Label>, 'registers'>) => new Histogram({ ...options, registers }),
 
-    /** All of them, as text in the form that is accepted. */
-    async expose (accept = '') {
+    /** All of them as text, each form with its media type. */
+    async expose (form: 'plain' | 'open' = 'plain') {
       const text = await registry.metrics()
-      if (!OPEN_METRICS.test(accept)) return { type: Registry.PROMETHEUS_CONTENT_TYPE, text }
-      return { type: Registry.OPENMETRICS_CONTENT_TYPE, text: asOpenMetrics(text) }
+      return form === 'plain' ? { type: Registry.PROMETHEUS_CONTENT_TYPE, text } : { type: Registry.OPENMETRICS_CONTENT_TYPE, text: asOpenMetrics(text) }
     }
   }
 }
