@@ -8,8 +8,8 @@ declare module 'fastify' {
   interface FastifyInstance { purge: ReturnType<typeof createPurge> }
 }
 
-/** Rows of this table go once `endedAt`, an expression, lies so long back. `first` is below every id. */
-export type Rule = { table: string, first: string, endedAt: string, keepSeconds: number }
+/** Rows of this table go once `endedAt`, an expression, lies so long back, or is not among the latest `keepRows`. `first` is below every id. */
+export type Rule = { table: string, first: string, endedAt: string, keepSeconds: number, keepRows?: number }
 type Sweep = { table: string, first: string, text: string, from: string }
 type Page = { isOurs: boolean, read: number, deleted: number, until: string }
 type Needs = Pick<FastifyInstance, 'config'> & { log: Pick<FastifyBaseLogger, 'info' | 'warn'>, signal: AbortSignal, everyMs?: number }
@@ -104,17 +104,25 @@ async function isPrimary (client: pg.Client) {
   return !server?.recovering
 }
 
-const statement = ({ table, endedAt, keepSeconds }: Rule) => `
+/** Of those that came at one time with the last of the rows to keep, all stay. */
+function isOld ({ table, endedAt, keepSeconds, keepRows }: Rule) {
+  const longAgo = `now() - interval '${keepSeconds} seconds'`
+  if (keepRows === undefined) return `${endedAt} < ${longAgo}`
+  const last = `select ${endedAt} from ${table} where ${endedAt} > ${longAgo} order by ${endedAt} desc offset ${keepRows - 1} limit 1`
+  return `${endedAt} < greatest(${longAgo}, (${last}))`
+}
+
+const statement = (rule: Rule) => `
   with turn as (
-    select pg_try_advisory_xact_lock(hashtextextended('microts purge ${table}', 0)) as is_ours
+    select pg_try_advisory_xact_lock(hashtextextended('microts purge ${rule.table}', 0)) as is_ours
   ), page as (
-    select id, ${endedAt} < now() - interval '${keepSeconds} seconds' as is_old from ${table}
+    select id, ${isOld(rule)} as is_old from ${rule.table}
     where id > $1 and (select is_ours from turn)
     order by id limit ${PAGE}
   ), old as (
-    select id from ${table} where id = any(array(select id from page where is_old)) for update skip locked
+    select id from ${rule.table} where id = any(array(select id from page where is_old)) for update skip locked
   ), deleted as (
-    delete from ${table} where id = any(array(select id from old))
+    delete from ${rule.table} where id = any(array(select id from old))
   )
   select (select is_ours from turn) as "isOurs", (select count(*)::int from page) as read, (select count(*)::int from old) as deleted,
          (select id::text from page order by id desc limit 1) as until`

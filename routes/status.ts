@@ -41,7 +41,7 @@ const status: FastifyPluginAsyncTypebox = async (app) => {
         webhook: webhook()
       },
       hashing: { build: app.passwords.build, concurrency: app.config.HASH_CONCURRENCY },
-      alerts: { total: 0, firing: 0, resolved: 0 },
+      alerts: app.alertStore.overview.counts,
       links
     }
   }

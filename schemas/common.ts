@@ -33,7 +33,7 @@ export const PROBLEMS = {
   CONFLICT: [409, 'The request conflicts with the present state'],
   EMAIL_TAKEN: [409, 'The e-mail address has an account'],
   PRECONDITION_FAILED: [412, 'If-Match names a version that is gone'],
-  PAYLOAD_TOO_LARGE: [413, 'The body is larger than 10 kB'],
+  PAYLOAD_TOO_LARGE: [413, 'The body is larger than 10 kB, or than 1 MiB of alerts'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The body is of another type, charset or encoding'],
   RATE_LIMIT_EXCEEDED: [429, 'Too many requests: Retry-After says how long to wait'],
   INTERNAL_SERVER_ERROR: [500, 'Something went wrong on our side'],

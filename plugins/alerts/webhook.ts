@@ -2,7 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Breaker } from '../breaker.ts'
 
-type Needs = { url: string, breaker: Breaker, log: Pick<FastifyBaseLogger, 'warn'>, pauseMs?: (failures: number) => number }
+export const RESULTS = ['delivered', 'failed', 'dropped'] as const
+type Result = typeof RESULTS[number]
+type Needs = { url: string, breaker: Breaker, log: Pick<FastifyBaseLogger, 'warn'>, onResult: (result: Result) => void, pauseMs?: (failures: number) => number }
 
 const MOST_WAITING = 100
 const TRIES = 8
@@ -14,7 +16,7 @@ const LONGEST_PAUSE_MS = 30_000
 const backoffMs = (failures: number) => SHORTEST_PAUSE_MS + Math.random() * Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** failures)
 
 /** Sends messages in their order, in a form that Slack, Mattermost and Discord's /slack take. Nobody waits for it, and what is too much is dropped. */
-export function createWebhook ({ url, breaker, log, pauseMs = backoffMs }: Needs) {
+export function createWebhook ({ url, breaker, log, onResult, pauseMs = backoffMs }: Needs) {
   const waiting: string[] = []
   const closing = new AbortController()
   let sending: Promise<void> | undefined
@@ -22,6 +24,7 @@ export function createWebhook ({ url, breaker, log, pauseMs = backoffMs }: Needs
   return {
     send (text: string) {
       if (waiting.length >= MOST_WAITING) {
+        onResult('dropped')
         log.warn({ text }, 'too many alerts are waiting, one is dropped')
         return
       }
@@ -46,9 +49,11 @@ export function createWebhook ({ url, breaker, log, pauseMs = backoffMs }: Needs
     for (let failures = 1; !closing.signal.aborted; failures++) {
       try {
         await breaker.run(() => post(text))
+        onResult('delivered')
         return
       } catch (error) {
         if (failures === TRIES) {
+          onResult('failed')
           log.warn({ err: error, text }, 'an alert could not be forwarded')
           return
         }

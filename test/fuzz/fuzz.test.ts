@@ -1,6 +1,7 @@
 import { test, type Test } from 'tap'
 import { build } from '../helper.ts'
 import { fuzzOperations } from './operations.ts'
+import { OPS_TOKEN } from './persona.ts'
 import { fuzzSequences } from './sequences.ts'
 import { SESSION_LIMIT } from './world.ts'
 
@@ -9,7 +10,7 @@ const SECONDS = 60
 
 /** The service, listening. */
 async function serve (t: Test) {
-  const app = await build(t, { SESSION_LIMIT: String(SESSION_LIMIT) })
+  const app = await build(t, { OPS_TOKEN, SESSION_LIMIT: String(SESSION_LIMIT) })
   const address = new URL(await app.listen({ port: 0, host: '127.0.0.1' }))
   return { address: async () => address }
 }

@@ -14,7 +14,7 @@ export const oddMethod = fc.constantFrom(
 
 const scheme = fc.constantFrom('Bearer ', 'bearer ', 'BEARER   ', 'Bearer', 'Basic ', 'Bearer\t', '')
 const token = fc.constantFrom(
-  '{{accessToken}}', '{{otherAccessToken}}', '{{revokedAccessToken}}', '{{refreshToken}}', '{{accessToken}}A', '{{accessToken}}.', 'x', 'a.b.c', '..', '', '\xff', 'null',
+  '{{accessToken}}', '{{otherAccessToken}}', '{{revokedAccessToken}}', '{{operatorToken}}', '{{refreshToken}}', '{{accessToken}}A', '{{accessToken}}.', 'x', 'a.b.c', '..', '', '\xff', 'null',
   'eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.', 'e30.e30.e30', `${'a'.repeat(3000)}.a.a`
 )
 export const oddAuthorization = fc.oneof(

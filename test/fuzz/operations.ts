@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 
 const HEALTH = plain('GET', '/health')
 const health = operations.find(({ path }) => path === HEALTH.target)!
-const NOBODY = { valid: [], revoked: [] }
+const NOBODY = { valid: [], revoked: [], operator: [] }
 
 /** Requests for every operation of the document, each sent by somebody new. */
 export async function fuzzOperations (t: Test, service: Service, { runs, seconds, ...plan }: Plan, onProgress = (_: string) => {}) {

@@ -26,7 +26,7 @@ export function requestsOf (document: Json) {
   return requests
 
   function requests ({ method, path, operation: { parameters = [], requestBody, security } }: Operation): fc.Arbitrary<Request> {
-    const isGuarded = security.length > 0
+    const token = tokenOf(security)
     const parametersIn = (place: string) => pairs(parameters.filter((parameter: Json) => parameter.in === place))
     const body = requestBody ? part(9, documentedBody(requestBody.content), oddBody(requestBody.content)) : part(1, fc.constant<Body>({ bytes: '' }), undocumentedBody)
     const framing = requestBody ? fc.constantFrom('length' as const, 'chunked' as const) : fc.constant('none' as const)
@@ -35,7 +35,7 @@ export function requestsOf (document: Json) {
       method: part(1, fc.constant(method), oddMethod),
       path: part(1, filled, path.includes('{') ? fc.oneof(bent(filled), hostileText.map((text) => path.replace(/\{\w+\}/, () => encoded(text)))) : bent(filled)),
       query: part(1, parametersIn('query').map(queryOf), oddQuery),
-      authorization: part(isGuarded ? 2 : 1, fc.constant(isGuarded ? 'Bearer {{accessToken}}' : undefined), oddAuthorization),
+      authorization: part(token ? 2 : 1, fc.constant(token && `Bearer ${token}`), oddAuthorization),
       headers: part(2, fc.tuple(parametersIn('header'), commonHeaders).map(([own, common]) => [...own, ...common]), oddHeaders),
       body,
       framing: part(1, framing, fc.constantFrom(...ODD_FRAMINGS)),
@@ -71,6 +71,9 @@ export function requestsOf (document: Json) {
 }
 
 const undocumentedBody = fc.record<Body>({ type: fc.oneof(fc.constant('application/json'), oddType), bytes: hostileBody })
+
+/** The token that an operation wants, if it wants one. */
+const tokenOf = ([scheme]: Json[]) => scheme && (scheme.operator ? '{{operatorToken}}' : '{{accessToken}}')
 
 /** Odd in as many of sixteen cases as `oddness` says; what fails is shrunk to what is not odd, if that fails too. */
 const part = <Value>(oddness: number, plain: fc.Arbitrary<Value>, odd: fc.Arbitrary<Value>): fc.Arbitrary<Part<Value>> => fc.oneof(

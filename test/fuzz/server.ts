@@ -1,8 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import { createInterface } from 'node:readline'
 import { eventually } from '../eventually.ts'
 import { settings } from '../helper.ts'
 import { listening, preload, start } from '../processes.ts'
+import { OPS_TOKEN } from './persona.ts'
 import { SESSION_LIMIT } from './world.ts'
 import type { Service } from './holds.ts'
 import type { Test } from 'tap'
@@ -18,7 +18,7 @@ const PRODUCTION = {
   HOST: '127.0.0.1',
   PORT: '0',
   MIGRATE_ON_START: 'true',
-  OPS_TOKEN: randomBytes(48).toString('base64'),
+  OPS_TOKEN,
   SESSION_LIMIT: String(SESSION_LIMIT),
   SHUTDOWN_DELAY: '0'
 }

@@ -20,6 +20,7 @@ const MEANT: Record<string, fc.Arbitrary<unknown>> = {
   newPassword,
   refreshToken: fc.constantFrom('{{refreshToken}}', '{{otherRefreshToken}}'),
   id: fc.oneof(fc.constantFrom('{{sessionId}}', '{{secondSessionId}}', '{{otherSessionId}}'), fc.uuid()),
+  limit: fc.constantFrom('1', '20', '100'),
   'if-match': fc.constantFrom('{{etag}}', '*', '"x"', '"x", {{etag}}'),
   'if-none-match': fc.constantFrom('{{etag}}', '*', '"x"', 'W/{{etag}}, "x"')
 }
@@ -46,7 +47,7 @@ export function valuesOf (document: Json) {
       case 'number': return fc.double({ min: schema.minimum, max: schema.maximum, noNaN: true, noDefaultInfinity: true })
       case 'boolean': return fc.boolean()
       case 'null': return fc.constant(null)
-      case 'array': return fc.array(valid(schema.items ?? {}), { minLength: schema.minItems, maxLength: schema.maxItems ?? FEW })
+      case 'array': return fc.array(valid(schema.items ?? {}), { minLength: schema.minItems, maxLength: Math.min(schema.maxItems ?? FEW, FEW) })
       case 'object': return object(schema)
       default: return fc.jsonValue({ maxDepth: 2 })
     }

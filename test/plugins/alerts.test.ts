@@ -1,6 +1,3 @@
-import { once } from 'node:events'
-import { createServer, type RequestListener } from 'node:http'
-import { text } from 'node:stream/consumers'
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { createBreaker } from '../../plugins/breaker.ts'
@@ -8,10 +5,8 @@ import { createWebhook } from '../../plugins/alerts/webhook.ts'
 import { eventually } from '../eventually.ts'
 import { build, databaseUrl, PASSWORD, post } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
+import { SECRET_PATH, startReceiver } from '../receiver.ts'
 import type { Test } from 'tap'
-
-const SECRET_PATH = '/services/canary'
-const OK: RequestListener = (request, response) => response.end('ok')
 
 test('an outage is told to the webhook, and its end', async (t) => {
   const receiver = await startReceiver(t)
@@ -47,21 +42,24 @@ test('nothing is told of the start, nor without a webhook', async (t) => {
 test('what the receiver does not take is sent again, in order and once', async (t) => {
   const answers = [500, 302, 429]
   const receiver = await startReceiver(t, (request, response) => response.writeHead(answers.shift() ?? 200, { location: '/elsewhere' }).end())
-  const { webhook } = start(t, receiver.url)
+  const { webhook, results } = start(t, receiver.url)
   for (const text of ['one', 'two', 'three']) webhook.send(text)
   await eventually(() => receiver.texts.length === 6)
   t.same(receiver.texts, ['one', 'one', 'one', 'one', 'two', 'three'])
+  await eventually(() => results.length === 3)
+  t.same(results, ['delivered', 'delivered', 'delivered'])
 })
 
 test('a receiver that is away costs nobody anything: the breaker opens, what waits is bounded, and all is given up at the end', async (t) => {
   const receiver = await startReceiver(t, (request) => request.socket.resetAndDestroy())
-  const { webhook, breaker, warnings } = start(t, receiver.url, 4)
+  const { webhook, breaker, warnings, results } = start(t, receiver.url, 4)
   for (let i = 0; i < 101; i++) webhook.send(`alert ${i}`)
   t.match(warnings, [{ text: 'alert 100' }], 'the last one was too much')
   await eventually(() => breaker.state === 'open')
   t.equal(receiver.texts.length, 4, 'and no more is tried')
   await eventually(() => warnings.length > 1)
   t.match(warnings[1], { text: 'alert 0' })
+  t.same(results.slice(0, 2), ['dropped', 'failed'])
   t.notMatch(JSON.stringify(warnings), SECRET_PATH)
 })
 
@@ -87,30 +85,24 @@ test('the status tells of a webhook that is away', async (t) => {
   t.match((await app.inject('/status')).json().dependencies.webhook, { status: 'degraded', breaker: 'open' })
 })
 
+test('who forwards to itself refuses it, and that is the end', async (t) => {
+  const app = await build(t)
+  const { webhook, results } = start(t, `${await app.listen({ port: 0 })}/alerts/webhook`)
+  webhook.send('to myself')
+  await eventually(() => results.length === 1)
+  t.same(results, ['failed'])
+  t.match((await app.metrics.expose()).text, /^http_requests_total\{method="POST",route="\/alerts\/webhook",status="400"\} 8$/m)
+  t.equal((await app.inject('/alerts/history')).json().stats.total, 0)
+})
+
 function start (t: Test, url: string, volume = 20) {
   const warnings: object[] = []
+  const results: string[] = []
   const breaker = createBreaker('webhook', { volume })
-  const webhook = createWebhook({ url, breaker, log: { warn: (line: object) => { warnings.push(line) } }, pauseMs: () => 1 })
+  const webhook = createWebhook({ url, breaker, log: { warn: (line: object) => { warnings.push(line) } }, onResult: (result) => results.push(result), pauseMs: () => 1 })
   t.teardown(async () => {
     await webhook.close()
     breaker.shutdown()
   })
-  return { webhook, breaker, warnings }
-}
-
-/** Notes the text of what is posted to it, as Slack would show it. */
-async function startReceiver (t: Test, answer = OK) {
-  const texts: string[] = []
-  const server = createServer(async (request, response) => {
-    texts.push(JSON.parse(await text(request)).text)
-    answer(request, response)
-  })
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const { port } = server.address() as { port: number }
-  return { url: `http://127.0.0.1:${port}${SECRET_PATH}`, texts }
+  return { webhook, breaker, warnings, results }
 }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { test, type Test } from 'tap'
+import { alert, notification } from '../alertmanager.ts'
 import { eventually } from '../eventually.ts'
 import { build, databaseUrl, PASSWORD, signUp } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
@@ -29,6 +30,7 @@ const requests: Record<string, (account: Account) => InjectOptions> = {
   'PUT /me/password': ({ headers }) => ({ headers, payload: { currentPassword: PASSWORD, newPassword: 'another battery staple' } }),
   'GET /me/sessions': ({ headers }) => ({ headers }),
   'DELETE /me/sessions': ({ headers }) => ({ headers }),
+  'POST /alerts/webhook': () => ({ payload: notification(alert()) }),
   'DELETE /me/sessions/{id}': ({ headers, accessToken }) => ({ headers, url: `/me/sessions/${sessionOf(accessToken)}` })
 }
 const sessionOf = (accessToken: string) => JSON.parse(Buffer.from(accessToken.split('.')[1]!, 'base64url').toString()).sid

@@ -1,0 +1,149 @@
+import { performance } from 'node:perf_hooks'
+import { test, t as file } from 'tap'
+import { receivedOf } from '../../plugins/alerts/received.ts'
+import { migrate } from '../../plugins/migrations.ts'
+import { alert, notify } from '../alertmanager.ts'
+import { eventually } from '../eventually.ts'
+import { build, databaseUrl, sql } from '../helper.ts'
+import { isProblem } from '../problem.ts'
+import { startProxy } from '../proxy.ts'
+import { startReceiver } from '../receiver.ts'
+import type { FastifyInstance } from 'fastify'
+
+const ENDED = '2026-11-22T12:30:00Z'
+const statusOf = async (app: FastifyInstance) => (await app.inject('/status')).json().alerts
+
+await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
+file.beforeEach(() => sql('truncate alerts'))
+
+test('what one replica was told, the others know some seconds later, and a new one from its start', async (t) => {
+  const [app, other] = [await build(t), await build(t)]
+  const told = alert({}, { alertname: 'HighErrorRate' })
+  await notify(app, [told, alert({ status: 'resolved' })])
+  t.same(await statusOf(app), { total: 2, firing: 1, resolved: 1 }, 'who was told knows at once')
+  t.comment(`known after ${await eventually(() => other.alertStore.overview.counts.total === 2)} ms`)
+  t.same(other.alertStore.overview, app.alertStore.overview)
+  t.same(other.alertStore.overview.firing, [{ name: 'HighErrorRate', severity: 'critical', since: '2026-11-22T12:00:00.123Z' }])
+  const newcomer = await build(t)
+  t.ok(await eventually(() => newcomer.alertStore.overview.counts.firing === 1) < 2000)
+
+  await notify(other, [{ ...told, status: 'resolved', endsAt: ENDED }])
+  await eventually(() => app.alertStore.overview.counts.resolved === 2)
+  t.same(app.alertStore.overview.firing, [])
+})
+
+test('of what fires the twenty that were told of last are shown', async (t) => {
+  const app = await build(t)
+  const names = Array.from({ length: 25 }, (_, i) => `A${i}`)
+  for (const name of names) await app.alertStore.save(receivedOf([alert({}, { alertname: name })]))
+  t.same(app.alertStore.overview.firing.map(({ name }) => name), names.slice(-20).reverse())
+})
+
+test('of two reads the one that was begun last counts', async (t) => {
+  const app = await build(t)
+  const firstIsRead = Promise.withResolvers<void>()
+  const { check } = app.db
+  t.teardown(() => { app.db.check = check })
+  let reads = 0
+  app.db.check = async (text) => {
+    const isFirst = reads++ === 0
+    const rows = await check(text)
+    if (isFirst) await firstIsRead.promise
+    return rows as never
+  }
+  const first = app.alertStore.refresh()
+  await eventually(() => reads === 1)
+  await app.alertStore.save(receivedOf([alert()]))
+  firstIsRead.resolve()
+  await first
+  t.equal(app.alertStore.overview.counts.total, 1)
+})
+
+test('replicas that are told the same at once, in different orders, all store it', async (t) => {
+  const apps = [await build(t), await build(t)]
+  const alerts = Array.from({ length: 200 }, () => alert())
+  const orders = [alerts, alerts.toReversed(), [...alerts.slice(100), ...alerts.slice(0, 100)]]
+  const answers = await Promise.all(Array.from({ length: 12 }, (_, i) => notify(apps[i % 2]!, orders[i % 3]!)))
+  t.same(answers.map(({ statusCode }) => statusCode), Array(12).fill(200))
+  const ids = answers.map((answer, i) => new Map(answer.json().alerts.map(({ id }: { id: string }, at: number) => [orders[i % 3]![at]!.fingerprint, id])))
+  for (const { fingerprint } of alerts) t.equal(new Set(ids.map((known) => known.get(fingerprint))).size, 1)
+  t.match(await sql('select count(*)::int as count from alerts'), [{ count: 200 }])
+  const [stats] = await sql<{ deadlocks: number }>('select deadlocks::int from pg_stat_database where datname = current_database()')
+  t.same(stats, { deadlocks: 0 })
+})
+
+for (const mode of ['refuse', 'swallow'] as const) {
+  test(`while PostgreSQL ${mode === 'refuse' ? 'refuses' : 'is silent'}, alerts are forwarded once and answered with 503 until they are stored`, async (t) => {
+    const receiver = await startReceiver(t)
+    const proxy = await startProxy(t, databaseUrl)
+    const app = await build(t, { DATABASE_URL: proxy.url, ALERT_WEBHOOK_URL: receiver.url })
+    await notify(app, [alert()])
+    await eventually(() => receiver.texts.length === 1)
+    await proxy.set(mode)
+
+    const down = alert({ annotations: { summary: 'PostgreSQL is away' } }, { alertname: 'DatabaseDown' })
+    const startedAt = performance.now()
+    const answer = notify(app, [down])
+    await eventually(() => receiver.texts.includes('[critical] DatabaseDown: PostgreSQL is away'))
+    isProblem(t, await answer, 503, 'SERVICE_UNAVAILABLE')
+    t.match((await answer).headers['retry-after'], /^\d+$/)
+    t.ok(performance.now() - startedAt < 3000)
+    for (let i = 0; i < 3; i++) t.equal((await notify(app, [down])).statusCode, 503)
+    isProblem(t, await app.inject('/alerts/history'), 503, 'SERVICE_UNAVAILABLE')
+    t.same(await statusOf(app), { total: 1, firing: 1, resolved: 0 }, 'what was known is still known')
+
+    await proxy.set('pass')
+    await eventually(async () => (await notify(app, [down])).statusCode === 200)
+    t.same(await statusOf(app), { total: 2, firing: 2, resolved: 0 })
+    t.equal(receiver.texts.filter((text) => text.includes('DatabaseDown')).length, 1)
+  })
+}
+
+test('what is stored is answered with 200, though it cannot be counted', async (t) => {
+  const app = await build(t)
+  const { check } = app.db
+  t.teardown(() => { app.db.check = check })
+  app.db.check = async () => { throw new Error('no') }
+  t.equal((await notify(app, [alert()])).statusCode, 200)
+  app.db.check = check
+  await eventually(() => app.alertStore.overview.counts.total === 1)
+})
+
+test('a webhook that never answers holds up nobody', async (t) => {
+  const asked = Promise.withResolvers<void>()
+  const receiver = await startReceiver(t, () => asked.resolve())
+  const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url })
+  for (let i = 0; i < 120; i++) {
+    const startedAt = performance.now()
+    t.equal((await notify(app, [alert()])).statusCode, 200)
+    if (i > 10) t.ok(performance.now() - startedAt < 500)
+  }
+  await asked.promise
+  t.equal((await statusOf(app)).firing, 120)
+  t.match((await app.inject('/metrics')).body, /^microts_alerts_forwarded_total\{result="dropped"\} \d{2}$/m)
+})
+
+test('an alert of three days stays, one that was not told of for a month goes', async (t) => {
+  const app = await build(t)
+  await notify(app, [alert({}, { alertname: 'old' }), alert({}, { alertname: 'young' }), alert({}, { alertname: 'new' })])
+  await sql("update alerts set received_at = now() - case name when 'old' then interval '30 days 1 minute' else interval '29 days 23 hours' end where name <> 'new'")
+  t.same((await app.inject('/alerts/history')).json().alerts.map(({ name }: { name: string }) => name), ['new', 'young'], 'it is not shown')
+  await eventually(async () => {
+    await app.purge.round()
+    return (await sql('select from alerts')).length === 2
+  })
+})
+
+test('the latest 10 000 alerts stay', async (t) => {
+  const app = await build(t)
+  await sql(`
+    insert into alerts (id, fingerprint, name, status, severity, labels, starts_at, received_at)
+    select gen_random_uuid(), i, i, 'firing', 'none', '{}', now(), now() - i * interval '1 minute' from generate_series(1, 10500) i`)
+  await eventually(async () => {
+    await app.purge.round()
+    return (await sql('select from alerts')).length <= 10_000
+  })
+  t.match(await sql('select count(*)::int as count, max(name::int) as oldest from alerts'), [{ count: 10_000, oldest: 10_000 }])
+  await app.purge.round()
+  t.equal((await sql('select from alerts')).length, 10_000)
+})
