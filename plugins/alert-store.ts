@@ -10,7 +10,7 @@ declare module 'fastify' {
 type Saved = Pick<Received, 'fingerprint' | 'name' | 'status' | 'severity' | 'startsAt'> & { id: string }
 type Row = Received & { id: string, receivedAt: Date }
 type Counts = Record<'total' | 'firing' | 'resolved' | 'critical' | 'warning' | 'info', number>
-type Firing = { name: string, severity: string, since: string }
+type Firing = { name: string, severity: string, since: Date }
 
 const KEEP_DAYS = 30
 const KEEP_SECONDS = KEEP_DAYS * 86_400
@@ -64,11 +64,11 @@ export function createAlertStore (db: FastifyInstance['db']) {
   async function refresh () {
     const read = ++reads
     const { total, firing, resolved } = countsOf(await db.check<Counts>(COUNTS))
-    const shown = firing === 0 ? [] : await db.check<Omit<Firing, 'since'> & { since: Date }>(SHOWN)
+    const listed = firing === 0 ? [] : await db.check<Firing>(SHOWN)
     // One that was begun before may end after another.
     if (read < latest) return
     latest = read
-    overview = { counts: { total, firing, resolved }, firing: shown.map(({ since, ...alert }) => ({ ...alert, since: since.toISOString() })) }
+    overview = { counts: { total, firing, resolved }, firing: listed }
   }
 }
 

@@ -24,7 +24,7 @@ const status: FastifyPluginAsyncTypebox = async (app) => {
   }, async (request, reply) => {
     if (reply.negotiate('application/json', 'text/html') === 'application/json') return statusNow()
     reply.headers(app.statusPage.headers)
-    return app.statusPage.render({ status: statusNow(), traffic: app.traffic.report(), firing: [], at: new Date() })
+    return app.statusPage.render({ status: statusNow(), traffic: app.traffic.report(), firing: app.alertStore.overview.firing, at: new Date() })
   })
 
   function statusNow (): Status {

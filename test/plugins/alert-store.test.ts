@@ -23,7 +23,7 @@ test('what one replica was told, the others know some seconds later, and a new o
   t.same(await statusOf(app), { total: 2, firing: 1, resolved: 1 }, 'who was told knows at once')
   t.comment(`known after ${await eventually(() => other.alertStore.overview.counts.total === 2)} ms`)
   t.same(other.alertStore.overview, app.alertStore.overview)
-  t.same(other.alertStore.overview.firing, [{ name: 'HighErrorRate', severity: 'critical', since: '2026-11-22T12:00:00.123Z' }])
+  t.same(other.alertStore.overview.firing, [{ name: 'HighErrorRate', severity: 'critical', since: new Date('2026-11-22T12:00:00.123Z') }])
   const newcomer = await build(t)
   t.ok(await eventually(() => newcomer.alertStore.overview.counts.firing === 1) < 2000)
 
