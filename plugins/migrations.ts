@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url'
 import fp from 'fastify-plugin'
 import { runner } from 'node-pg-migrate'
 import pg from 'pg'
+import type { Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
 
 const FOLDER = join(import.meta.dirname, '..', 'migrations')
@@ -65,7 +66,10 @@ async function attempt ({ databaseUrl, direction, log, signal }: Options) {
     return done.map(({ name }) => name)
   } finally {
     signal?.removeEventListener('abort', leave)
-    await client.end()
+    const ended = client.end()
+    const socket = client.connection.stream as Socket
+    socket.destroySoon()      // a silent server never answers the good-bye
+    await ended
   }
 }
 

@@ -35,7 +35,7 @@ export async function startProxy (t: Test, target: string, first: Mode = 'pass')
     port,
     set,
 
-    /** What is open stays open, and nothing passes on it any more, as when a firewall has forgotten it. */
+    /** What is open stays open, and nothing passes on it any more, not even its end, as when a firewall has forgotten it. */
     forget () { generation++ },
 
     /** Leads to another server from now on; what was open is cut. */
@@ -75,18 +75,22 @@ export async function startProxy (t: Test, target: string, first: Mode = 'pass')
       socket.on('error', ignore).resetAndDestroy()
       return
     }
-    const upstream = connect(Number(upstreamUrl.port), upstreamUrl.hostname)
+    const own = generation
+    const upstream = connect({ port: Number(upstreamUrl.port), host: upstreamUrl.hostname, allowHalfOpen: true })
     for (const end of [socket, upstream]) {
       sockets.add(end)
-      end.on('error', ignore).once('close', () => sockets.delete(end))
+      end.on('error', ignore).once('end', () => { if (own === generation) end.end() }).once('close', () => sockets.delete(end))
     }
-    Promise.all([pipeline(socket, gate(generation), upstream), pipeline(upstream, gate(generation), socket)]).catch(ignore)
+    Promise.all([pipeline(socket, gate(own), upstream), pipeline(upstream, gate(own), socket)]).catch(ignore)
   }
 
   function gate (own: number) {
     return new Transform({
       transform (chunk, encoding, done) {
         if (own === generation) pass().then(() => done(null, chunk), done)
+      },
+      flush (done) {
+        if (own === generation) done()
       }
     })
   }
@@ -105,7 +109,7 @@ async function listenSomewhere (accept: (socket: Socket) => void): Promise<Serve
 }
 
 async function listen (port: number, accept: (socket: Socket) => void) {
-  const server = createServer({ noDelay: true }, accept).listen(port, '127.0.0.1')
+  const server = createServer({ noDelay: true, allowHalfOpen: true }, accept).listen(port, '127.0.0.1')
   await once(server, 'listening')
   return server
 }

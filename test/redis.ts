@@ -52,6 +52,8 @@ export async function startRedis (t: Test, args: string[] = []) {
     server.child.kill('SIGCONT')
     server.child.kill(signal)
     await once(server.child, 'exit')
+    // What it has forked, to save for a replica, may live longer, and so would ours while it can hear of it.
+    server.child.stdout!.destroy()
   }
 }
 

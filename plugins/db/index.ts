@@ -3,6 +3,7 @@ import postgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
 import pg, { type Pool, type PoolClient, type QueryResultRow } from 'pg'
 import { InternalServerError, ServiceUnavailable, unavailable } from '../errors.ts'
+import { Client } from './client.ts'
 import { Cut, untilCut } from './cut.ts'
 import { createOutages } from './outages.ts'
 import { isBroken, isPassing, isTrouble } from './trouble.ts'
@@ -145,6 +146,7 @@ function nameOf (text: string) {
 /** How every connection of ours is opened: no wait without an end. */
 function connectionOptions (config: Config) {
   return {
+    Client,
     connectionString: config.DATABASE_URL,
     application_name: 'microts',
     connectionTimeoutMillis: config.DB_CONNECT_TIMEOUT,

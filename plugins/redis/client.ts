@@ -13,6 +13,7 @@ const DEFAULT_PORT = 6379
 const connection = {
   connectTimeout: 1000,
   socketTimeout: 3000,
+  disconnectTimeout: 100,     // a good-bye that is not answered by then never is
   maxLoadingRetryTime: 500,
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,

@@ -1,11 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import pg from 'pg'
 import { test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
 import { migrate } from '../../plugins/migrations.ts'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, post, settings, sql } from '../helper.ts'
+import { startProxy } from '../proxy.ts'
 import type { Test } from 'tap'
 
 const FOLDER = join(import.meta.dirname, '../../migrations')
@@ -64,6 +66,17 @@ test('a replica that must not migrate waits until somebody did', async (t) => {
   t.comment(`ready ${await eventually(app.health.isReady, 5000)} ms after the migrations`)
   await down()
   await eventually(async () => (await app.inject('/ready')).json().checks.migrations.status === 'down')
+})
+
+test('a server that is gone without a word when all is done holds up nobody', async (t) => {
+  const way = await startProxy(t, databaseUrl)
+  const end = pg.Client.prototype.end as (this: pg.Client) => Promise<void>
+  t.teardown(() => { pg.Client.prototype.end = end })
+  pg.Client.prototype.end = function (this: pg.Client) {
+    way.forget()
+    return end.call(this)
+  }
+  t.ok(await migrate({ databaseUrl: way.url, direction: 'up', log }))
 })
 
 test('migrations of a newer version do not make an older one unready', async (t) => {

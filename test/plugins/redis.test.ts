@@ -181,21 +181,6 @@ test('a Redis that may evict revocations is warned of', async (t) => {
   t.equal(await isWarned(), false)
 })
 
-test('closing waits for no Redis', async (t) => {
-  const redis = await startRedis(t)
-  for (const mode of ['pass', 'swallow', 'refuse'] as const) {
-    const proxy = await startProxy(t, redis.url)
-    const app = await buildApp(loadConfig({ ...settings, REDIS_URL: proxy.url }))
-    app.fastPath!.listen('news', () => {})
-    await app.ready()
-    await eventually(() => isWritable(app))
-    await proxy.set(mode)
-    const startedAt = performance.now()
-    await app.close()
-    t.ok(performance.now() - startedAt < 3000, mode)
-  }
-})
-
 test('what is published is heard by every replica, again after a restart, and after a silence', async (t) => {
   const redis = await startRedis(t)
   const [ways, heard] = [[await startProxy(t, redis.url), await startProxy(t, redis.url)], [[], []] as string[][]]
