@@ -16,13 +16,13 @@
 
   function wait () {
     clearTimeout(timer)
-    if (!document.hidden && !isPaused) timer = setTimeout(update, root.dataset.every * 1000)
+    if (!document.hidden) timer = setTimeout(update, root.dataset.every * 1000)
   }
 
   function toggle () {
     isPaused = !isPaused
     pause.textContent = isPaused ? 'Resume updates' : 'Pause updates'
-    return isPaused ? wait() : update()
+    update()
   }
 
   async function update () {
