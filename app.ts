@@ -6,17 +6,18 @@ import { frameworkErrors } from './plugins/http/index.ts'
 import { loggerOptions } from './plugins/logging/index.ts'
 import { missingMethods } from './plugins/methods.ts'
 import type { Config } from './plugins/config/index.ts'
+import type { Tracing } from './tracing.ts'
 
 const BODY_BYTES = 10_240
 const PARAMETER_LENGTH = 100
 const SLOW_CLIENT_MS = 10_000
 const KEEP_ALIVE_MS = 72_000   // longer than a load balancer's 60 s, so that it is never us who closes first
 
-type Settings = { isTerminal?: boolean, stream?: { write: (line: string) => void } }
+type Settings = { isTerminal?: boolean, stream?: { write: (line: string) => void }, tracing?: Pick<Tracing, 'plugin' | 'currentSpan'> }
 
 /** The service with all its plugins and routes, not yet listening. */
-export async function build (config: Config, { isTerminal = false, stream }: Settings = {}): Promise<FastifyInstance> {
-  const { logger, ...logging } = loggerOptions(config, isTerminal)
+export async function build (config: Config, { isTerminal = false, stream, tracing }: Settings = {}): Promise<FastifyInstance> {
+  const { logger, ...logging } = loggerOptions(config, isTerminal, tracing?.currentSpan)
   const app = Fastify({
     ...logging,
     logger: { ...logger, stream },
@@ -31,6 +32,7 @@ export async function build (config: Config, { isTerminal = false, stream }: Set
     clientErrorHandler,
     frameworkErrors
   })
+  if (tracing) await app.register(tracing.plugin)
   await app.register(autoload, { dir: join(import.meta.dirname, 'plugins'), dirNameRoutePrefix: false, options: { config } })
   await app.register(autoload, { dir: join(import.meta.dirname, 'routes') })
   await app.register(missingMethods)

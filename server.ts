@@ -13,10 +13,8 @@ process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENC
 const SIGNALS = ['SIGTERM', 'SIGINT']
 const exit = process.exit.bind(process, 0)
 for (const signal of SIGNALS) process.on(signal, exit)
-const { build } = await import('./app.ts')
 const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
 const { stateFolder } = await import('./plugins/config/state-folder.ts')
-const { createDestination } = await import('./plugins/logging/destination.ts')
 
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
@@ -33,6 +31,10 @@ try {
 }
 
 async function start (settings: Config) {
+  // It sees what is loaded after it.
+  const tracing = settings.OTEL_EXPORTER_OTLP_ENDPOINT ? await startTracing(settings) : undefined
+  const { build } = await import('./app.ts')
+  const { createDestination } = await import('./plugins/logging/destination.ts')
   // Before anything is started, so that Ctrl-C finds all of it, however far it has come.
   closeWithGrace({ delay: settings.SHUTDOWN_TIMEOUT }, async ({ signal, err }) => {
     if (err) report(err)
@@ -45,12 +47,19 @@ async function start (settings: Config) {
   const config = Object.freeze({ ...settings, DATABASE_URL: settings.DATABASE_URL ?? (await database)?.url })
   const isProduction = config.NODE_ENV === 'production'
   const isTerminal = process.stdout.isTTY && !isProduction
-  const app = await build(config, { isTerminal, stream: isTerminal ? undefined : createDestination() })
+  const app = await build(config, { isTerminal, stream: isTerminal ? undefined : createDestination(), tracing })
+  // The last hook is the first to run: after the last answer, and while there is still all that spans tell of.
+  if (tracing) app.addHook('onClose', tracing.stop)
   running = { app, dropIdle: watchSockets(app.server) }
   await app.ready()
   const address = await listen(app, config)
   app.log.info(`listening on ${address}`)
   if (!isProduction) await app.health.risen.then(() => greet(address))
+}
+
+async function startTracing (config: Config) {
+  const tracing = await import('./tracing.ts')
+  return tracing.startTracing({ config, onLoss: () => running?.app.log.warn('the collector takes no spans, they are lost') })
 }
 
 async function startDatabase () {

@@ -84,6 +84,7 @@ function listFaults (env: Env) {
   if (!listOf(env.TRUSTED_PROXIES).every(isNetwork)) faults.push('TRUSTED_PROXIES takes addresses and CIDRs')
   if (!listOf(env.REDIS_CLUSTER_NODES).every(isRedisNode)) faults.push('REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port')
   if (env.REDIS_URL && !isRedisNode(env.REDIS_URL)) faults.push('REDIS_URL is no URL with a host')
+  if (env.OTEL_EXPORTER_OTLP_ENDPOINT && !URL.canParse(env.OTEL_EXPORTER_OTLP_ENDPOINT)) faults.push('OTEL_EXPORTER_OTLP_ENDPOINT is no URL with a host')
   return faults
 }
 

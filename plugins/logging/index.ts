@@ -17,6 +17,8 @@ declare module 'fastify' {
   }
 }
 
+type Ids = { trace_id: string, span_id: string }
+
 const CLIENT_LEFT = 499   // as nginx has it; nobody is sent that
 const ACCEPTED_ID = /^[A-Za-z0-9._-]{1,128}$/
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-|$)/
@@ -56,8 +58,8 @@ function lineOf (request: FastifyRequest, { statusCode, elapsedTime }: FastifyRe
   }
 }
 
-/** What Fastify() needs to know of logging. */
-export function loggerOptions (config: Config, isTerminal: boolean) {
+/** What Fastify() needs to know of logging; `currentSpan` where there is tracing. */
+export function loggerOptions (config: Config, isTerminal: boolean, currentSpan?: () => Ids | undefined) {
   return {
     logController: new OneLine({ requestIdLogLabel: 'requestId' }),
     logger: {
@@ -68,7 +70,8 @@ export function loggerOptions (config: Config, isTerminal: boolean) {
     },
     genReqId: requestIdOf,
     childLoggerFactory (log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
-      return log.child({ ...bindings, correlationId: correlationIdOf(raw, String(bindings.requestId)), trace_id: traceIdOf(raw) }, options)
+      const ids = currentSpan?.() ?? { trace_id: traceIdOf(raw) }
+      return log.child({ ...bindings, correlationId: correlationIdOf(raw, String(bindings.requestId)), ...ids }, options)
     }
   }
 }

@@ -1,21 +1,14 @@
-import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
 import { buildWith } from '../build-with.ts'
+import { found, secret } from '../canaries.ts'
 import { bearer, databaseUrl, logIn, post, settings } from '../helper.ts'
 import { createLog } from '../log.ts'
 import { wire } from '../wire.ts'
 import type { FastifyInstance, InjectOptions } from 'fastify'
-
-const secret = (name: string) => `canary-${name}-${randomBytes(8).toString('hex')}`
-/** The lines that hold what no line may hold; a part of a token is as bad as the whole of it. */
-function found (lines: string[], canaries: string[]) {
-  const parts = canaries.flatMap((text) => text.startsWith('ey') ? text.split('.').slice(1) : [text])
-  return lines.filter((line) => parts.some((text) => line.includes(text) || line.includes(encodeURIComponent(text))))
-}
 
 /** Requests of every kind to every route there is, each of which gets a session of its own to end. */
 async function callEverything (app: FastifyInstance, bodies: object[], openSession: () => Promise<string>, refreshToken: string, query: string) {
