@@ -19,7 +19,7 @@ const { stateFolder } = await import('./plugins/config/state-folder.ts')
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
 
-let running: { app: FastifyInstance, dropIdle: () => void } | undefined
+let running: { app: FastifyInstance, dropIdle: () => void, countUncaught: () => void } | undefined
 let database: ReturnType<typeof startDatabase> | undefined
 
 try {
@@ -50,7 +50,8 @@ async function start (settings: Config) {
   const app = await build(config, { isTerminal, stream: isTerminal ? undefined : createDestination(), tracing })
   // The last hook is the first to run: after the last answer, and while there is still all that spans tell of.
   if (tracing) app.addHook('onClose', tracing.stop)
-  running = { app, dropIdle: watchSockets(app.server) }
+  const uncaught = app.metrics.counter({ name: 'microts_uncaught_errors_total', help: 'Errors that nobody caught: the process ends' })
+  running = { app, dropIdle: watchSockets(app.server), countUncaught: () => uncaught.inc() }
   await app.ready()
   const address = await listen(app, config)
   app.log.info(`listening on ${address}`)
@@ -73,8 +74,12 @@ async function stop () {
 }
 
 function report (err: Error) {
-  if (running) running.app.log.fatal({ err }, 'stopping because of an error nobody caught')
-  else process.stderr.write(`${err.stack}\n`)
+  if (!running) {
+    process.stderr.write(`${err.stack}\n`)
+    return
+  }
+  running.countUncaught()
+  running.app.log.fatal({ err }, 'stopping because of an error nobody caught')
 }
 
 /** A stack is for what nobody foresaw. */

@@ -91,11 +91,12 @@ test('a second signal ends it at once', async (t) => {
 })
 
 for (const [signal, what] of [['SIGWINCH', 'an exception'], ['SIGURG', 'a rejection']] as const) {
-  test(`${what} that nobody caught is logged and ends it with 1, in order`, async (t) => {
+  test(`${what} that nobody caught is logged and counted, and ends it with 1, in order`, async (t) => {
     const { server, url } = await ready(t, { SHUTDOWN_DELAY: '300' }, FAILING)
     server.child.kill(signal)
     await eventually(async () => (await ask(url, '/ready')).status === 503)
     t.match(await ask(url, '/health'), { status: 200, connection: 'close' })
+    t.match(await (await fetch(`${url}/metrics`)).text(), /^microts_uncaught_errors_total 1$/m)
 
     t.match(await server.ended, { code: 1, signal: null })
     const fatal = server.stdout.split('\n').filter((line) => line.includes('"level":60'))
