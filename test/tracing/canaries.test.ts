@@ -44,7 +44,7 @@ test('no secret and no address is in any span, log line or metric, whatever happ
     ['/duplicate', text], ['/unreadable', email], ['/unexpected', password], ['/refused-by-redis', text], ['/elsewhere', `${collector.url}/${path}?${text}`]
   ]
   const failures: string[] = []
-  for (const [where, canary] of faults) failures.push((await ask(url + where, { headers: { canary } })).traceId)
+  for (const [where, canary] of faults) failures.push((await ask(url + where, { headers: { canary, baggage: `secret=${text}` } })).traceId)
   const failed = (await Promise.all(failures.map((traceId) => collector.trace(traceId)))).map((spans) => spans.filter(({ kind }) => kind === CLIENT_SPAN).at(-1)!)
 
   const metrics = await ask(`${url}/metrics`, { headers: bearer(ops) })
@@ -56,6 +56,8 @@ test('no secret and no address is in any span, log line or metric, whatever happ
   ]
   t.same(found(spans.map((span) => JSON.stringify(span)), canaries), [])
   t.same(found(collector.bodies, canaries), [])
+  t.same(found([JSON.stringify(collector.others)], canaries), [])
+  t.match(collector.others, [{ traceparent: new RegExp(failures.at(-1)!) }], 'who is called hears of the trace')
   t.same(found(server.stdout.split('\n'), canaries), [])
   t.same(found(metrics.text.split('\n'), canaries), [])
 
@@ -64,5 +66,5 @@ test('no secret and no address is in any span, log line or metric, whatever happ
   ], 'what was called is there, and as what it failed')
   t.same(Object.keys(paths).filter((path) => !/^\/(health|ready|metrics|docs)/.test(path)).map((path) => path.replace(/\{(.*)\}/, ':$1'))
     .filter((route) => !spans.some(({ attributes }) => attributes['http.route'] === route)), [], 'every route')
-  t.equal(found([`{"a":"${email}"}`, `{"a":"${issued[0]!.slice(0, -5)}"}`], canaries).length, 1, 'what is there is found')
+  t.equal(found([`{"a":"${email}"}`, `{"a":"${issued[0]!.slice(0, -5)}"}`], canaries).length, 2, 'what is there is found')
 })

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type ServerResponse } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type ServerResponse } from 'node:http'
 import { eventually } from '../eventually.ts'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
@@ -23,13 +23,15 @@ export const SERVER_SPAN = 2
 /** A collector of OpenTelemetry's, as far as it takes spans as JSON over HTTP. */
 export async function startCollector (t: Test) {
   const bodies: string[] = []
+  const others: IncomingHttpHeaders[] = []
   let mode: Mode = 'take'
   let calls = 0
   const server = createServer(async (request, response) => {
     calls++
     const chunks: Buffer[] = []
     for await (const chunk of request) chunks.push(chunk)
-    if (mode === 'take' && request.url === '/v1/traces') bodies.push(Buffer.concat(chunks).toString())
+    if (request.url !== '/v1/traces') others.push(request.headers)
+    else if (mode === 'take') bodies.push(Buffer.concat(chunks).toString())
     answer(response)
   }).listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -38,6 +40,8 @@ export async function startCollector (t: Test) {
 
   return {
     bodies,
+    /** The headers of requests that bring no spans. */
+    others,
     url: `http://127.0.0.1:${port}`,
     get calls () { return calls },
     get spans () { return bodies.flatMap((body) => spansOf(JSON.parse(body))) },
