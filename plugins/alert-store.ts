@@ -8,7 +8,7 @@ declare module 'fastify' {
 }
 
 type Saved = Pick<Received, 'fingerprint' | 'name' | 'status' | 'severity' | 'startsAt'> & { id: string }
-type Row = Received & { id: string, receivedAt: Date }
+type Row = Omit<Received, 'runbook'> & { id: string, receivedAt: Date }
 type Counts = Record<'total' | 'firing' | 'resolved' | 'critical' | 'warning' | 'info', number>
 type Firing = { name: string, severity: string, since: Date }
 

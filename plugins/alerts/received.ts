@@ -13,6 +13,8 @@ export type Received = {
   severity: string
   summary: string | null
   description: string | null
+  /** Where it says what to do; forwarded, and not stored. */
+  runbook: string | null
   labels: Record<string, string>
   startsAt: Date
   endsAt: Date | null
@@ -47,6 +49,7 @@ function toReceived ({ status, labels, annotations = {}, startsAt, endsAt, finge
     severity: line(labels.severity, SEVERITY_LENGTH)?.toLowerCase() ?? 'none',
     summary: line(annotations.summary, SUMMARY_LENGTH),
     description: cut(annotations.description, DESCRIPTION_LENGTH),
+    runbook: line(annotations.runbook_url, SUMMARY_LENGTH),
     labels: Object.fromEntries(Object.entries(labels).map(([name, value]) => [name, cut(value, LABEL_LENGTH) ?? ''])),
     startsAt: new Date(startsAt),
     endsAt: status === 'resolved' && endsAt !== undefined ? new Date(endsAt) : null

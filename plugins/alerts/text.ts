@@ -10,8 +10,9 @@ export function textOf (alerts: Received[]) {
   return [...lines, ...rest > 0 ? [`… and ${rest} more`] : []].join('\n')
 }
 
-function lineOf ({ status, severity, name, summary }: Received) {
-  return escaped(`[${status === 'resolved' ? status : severity}] ${name}${summary ? `: ${summary}` : ''}`)
+function lineOf ({ status, severity, name, summary, runbook }: Received) {
+  const isOver = status === 'resolved'
+  return escaped(`[${isOver ? status : severity}] ${name}${summary ? `: ${summary}` : ''}${runbook && !isOver ? ` ${runbook}` : ''}`)
 }
 
 // Between < and > Slack would see links, and calls to everybody in the channel.

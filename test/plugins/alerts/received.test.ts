@@ -8,8 +8,8 @@ const one = (...told: Parameters<typeof alert>) => receivedOf([alert(...told)])[
 
 test('an alert is what its labels and annotations say', async (t) => {
   const labels = { alertname: 'HighErrorRate', severity: 'Critical', instance: 'a:1' }
-  t.same(receivedOf([{ status: 'firing', labels, annotations: { summary: 'Many fail', description: 'Look\nhere' }, startsAt: STARTED, endsAt: OPEN, fingerprint: 'f' }]), [{
-    fingerprint: 'f', name: 'HighErrorRate', status: 'firing', severity: 'critical', summary: 'Many fail', description: 'Look\nhere', labels, startsAt: new Date('2026-11-22T12:00:00.123Z'), endsAt: null
+  t.same(receivedOf([{ status: 'firing', labels, annotations: { summary: 'Many fail', description: 'Look\nhere', runbook_url: 'https://x.example/book#page' }, startsAt: STARTED, endsAt: OPEN, fingerprint: 'f' }]), [{
+    fingerprint: 'f', name: 'HighErrorRate', status: 'firing', severity: 'critical', summary: 'Many fail', description: 'Look\nhere', runbook: 'https://x.example/book#page', labels, startsAt: new Date('2026-11-22T12:00:00.123Z'), endsAt: null
   }])
   t.match(one({ status: 'resolved', endsAt: ENDED }), { status: 'resolved', endsAt: new Date('2026-11-22T12:00:00Z') })
   t.equal(one({ status: 'resolved', endsAt: undefined }).endsAt, null)
@@ -50,6 +50,8 @@ test('foreign text is bounded, whole, and in one line where it has to be', async
 test('a message has a line for each alert, twenty at most, and no markup of others', async (t) => {
   t.equal(textOf([one({}, { alertname: 'A' }), one({ status: 'resolved', annotations: {} }, { alertname: 'B' })]), '[critical] A: One request in ten fails\n[resolved] B')
   t.equal(textOf([one({ annotations: { summary: '<!channel> & <https://evil.example|here>' } }, { alertname: 'A' })]), '[critical] A: &lt;!channel&gt; &amp; &lt;https://evil.example|here&gt;')
+  const runbook = { annotations: { runbook_url: 'https://x.example/book#page' } }
+  t.equal(textOf([one(runbook, { alertname: 'A' }), one({ ...runbook, status: 'resolved' }, { alertname: 'A' })]), '[critical] A https://x.example/book#page\n[resolved] A')
   const lines = textOf(receivedOf(Array.from({ length: 1000 }, () => alert()))).split('\n')
   t.equal(lines.length, 21)
   t.equal(lines.at(-1), '… and 980 more')
