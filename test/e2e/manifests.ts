@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { parse } from 'yaml'
 import { loadGiven, newKeys, random, wronglyGiven } from '../deploy/given.ts'
+import { run } from '../processes.ts'
 import { schemaFaults, unknownFields } from './kubernetes-schemas.ts'
 import { folder } from './kustomize.ts'
 import { containerOf, manifestsOf, only, OVERLAYS, selects } from './manifests-of.ts'
@@ -138,7 +139,8 @@ function patienceOf ({ periodSeconds = 10, failureThreshold = 3 }: IProbe) {
 
 test('Kubernetes knows all of it, and each field; the namespace takes nothing less than restricted pods', async (t) => {
   const namespace: Manifest = parse(readFileSync(join(folder, 'namespace.yaml'), 'utf8'))
-  const all = [namespace, ...OVERLAYS.flatMap((overlay) => manifestsOf(overlay))]
+  const { stdout } = await run(t, 'deploy/prometheus-rule.ts')
+  const all = [namespace, JSON.parse(stdout), ...OVERLAYS.flatMap((overlay) => manifestsOf(overlay))]
   t.same(await schemaFaults(all), [])
   t.same(unknownFields(all), [])
   t.match(namespace.metadata, { name: 'microts', labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } })
