@@ -21,8 +21,8 @@ const EVERY_MS = 5000
 /** The alerts that Alertmanager told of: one row for each fingerprint and start, which changes as long as it is told of. */
 export function createAlertStore (db: FastifyInstance['db']) {
   let overview = { counts: { total: 0, firing: 0, resolved: 0 }, firing: [] as Firing[] }
-  let reads = 0
-  let latest = 0
+  let running: Promise<void> = Promise.resolve()
+  let next: Promise<void> | undefined
 
   return {
     /** Stores them all or none, none of them twice. */
@@ -61,13 +61,19 @@ export function createAlertStore (db: FastifyInstance['db']) {
     get overview () { return overview }
   }
 
-  async function refresh () {
-    const read = ++reads
+  // One at a time, over connections that health checks need too: who asks while one is running shares the next, which sees all that was stored by then.
+  function refresh () {
+    next ??= running.catch(() => {}).then(() => {
+      running = next!
+      next = undefined
+      return read()
+    })
+    return next
+  }
+
+  async function read () {
     const { total, firing, resolved } = countsOf(await db.check<Counts>(COUNTS))
     const listed = firing === 0 ? [] : await db.check<Firing>(SHOWN)
-    // One that was begun before may end after another.
-    if (read < latest) return
-    latest = read
     overview = { counts: { total, firing, resolved }, firing: listed }
   }
 }
