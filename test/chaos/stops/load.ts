@@ -3,7 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../eventually.ts'
 import { PASSWORD } from '../../helper.ts'
-import { createClient, type Question } from './client.ts'
+import { createClient, type Ask, type Question } from './client.ts'
 import type { Test } from 'tap'
 
 /** `status` is that of the answer, or the code of what came in its place. */
@@ -14,8 +14,7 @@ const PAUSE_MS = 40
 const ROUNDS = 3
 
 /** Clients, each of which makes an account and lives with it: about 20 requests a second each, until they are stopped. */
-export function startLoad (t: Test, origin: string, clients: number) {
-  const ask = createClient(t)
+export function startLoad (t: Test, origin: string, clients: number, ask: Ask = createClient(t)) {
   const samples: Sample[] = []
   const end = new AbortController()
   t.teardown(() => end.abort())
