@@ -7,7 +7,7 @@ import { createClient, type Ask, type Question } from './client.ts'
 import type { Test } from 'tap'
 
 /** `status` is that of the answer, or the code of what came in its place. */
-export type Sample = { what: string, sentAt: number, status: number | string, isGood: boolean, connection: string | undefined }
+export type Sample = { what: string, sentAt: number, ms: number, status: number | string, isGood: boolean, connection: string | undefined }
 export type Load = ReturnType<typeof startLoad>
 
 const PAUSE_MS = 40
@@ -54,7 +54,7 @@ export function startLoad (t: Test, origin: string, clients: number, ask: Ask = 
   }
 
   async function expect (status: number, question: Question) {
-    const sample: Sample = { what: `${question.method ?? 'GET'} ${question.path}`, sentAt: performance.now(), status: '', isGood: false, connection: undefined }
+    const sample: Sample = { what: `${question.method ?? 'GET'} ${question.path}`, sentAt: performance.now(), ms: 0, status: '', isGood: false, connection: undefined }
     try {
       const answer = await ask(origin, question)
       Object.assign(sample, { status: answer.status, isGood: answer.status === status, connection: answer.connection })
@@ -64,6 +64,7 @@ export function startLoad (t: Test, origin: string, clients: number, ask: Ask = 
       if (sample.status === '') sample.status = (error as NodeJS.ErrnoException).code ?? String(error)
       throw error
     } finally {
+      sample.ms = performance.now() - sample.sentAt
       samples.push(sample)
       await delay(PAUSE_MS)
     }

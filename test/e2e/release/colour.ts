@@ -28,6 +28,7 @@ export async function productionSettings (t: Test, { databaseUrl, redisUrl }: { 
     NODE_ENV: 'production',
     HOST: '127.0.0.1',
     LOG_LEVEL: 'info',
+    DB_CONNECT_TIMEOUT: '10000',      // two more processes start on the same cores
     MIGRATE_ON_START: 'false',
     JWT_ISSUER: 'https://id.example.com',
     TRUSTED_PROXIES: '127.0.0.1/32',

@@ -61,11 +61,11 @@ export async function startNginx (t: Test, { ports, replicas, edit = (config) =>
 
     reload,
 
-    /** Lets another colour serve, and says when nginx was told so. */
+    /** Lets another colour serve: one line, and a reload. */
     async switchTo (colour: Colour) {
       const config = await readFile(at('upstream.conf'), 'utf8')
       await writeFile(at('upstream.conf'), replaced(config, /default \w+;/, `default ${colour};`))
-      return reload()
+      await reload()
     },
 
     /** A new certificate under the old name, from the next reload on. */
@@ -80,9 +80,7 @@ export async function startNginx (t: Test, { ports, replicas, edit = (config) =>
   }
 
   async function reload () {
-    const at = Date.now()
     await promisify(execFile)(program.path, [...args, '-s', 'reload'], options)
-    return at
   }
 
   async function certify () {

@@ -5,19 +5,20 @@ import { test } from 'tap'
 import { createDatabase } from '../../chaos/stops/database.ts'
 import { startLoad } from '../../chaos/stops/load.ts'
 import { isInOrder, type Ending } from '../../chaos/stops/server.ts'
-import { eventually } from '../../eventually.ts'
 import { start } from '../../processes.ts'
 import { startRedis } from '../../redis.ts'
 import { createHttp1Client, createHttp2Client } from './clients.ts'
 import { check, productionSettings, startColour } from './colour.ts'
-import { startNginx, type Colour, type Nginx } from './nginx.ts'
+import { startNginx, type Colour } from './nginx.ts'
 import { freePorts } from './ports.ts'
 import { asMarkdown, asText, createSteps, failedOf } from './steps.ts'
-import { nextRelease, ROOT, versionOf } from './tree.ts'
+import { nextRelease, ROOT, runTests, versionOf } from './tree.ts'
 
 const FOLDER = join(ROOT, '.tap')
 const CLIENTS = { http2: 4, http1: 2 }
 const SOME = 60
+const MOST_EVIDENCE = 1000
+const KEY_TESTS = ['test/routes/me/sessions.test.ts', 'test/plugins/sessions/refresh.test.ts', 'test/plugins/users/profile.test.ts']
 const say = (text: string) => process.stderr.write(text)
 
 test('a release and its roll-back, blue and green behind nginx, while clients go on', { timeout: 240_000 }, async (t) => {
@@ -67,16 +68,16 @@ test('a release and its roll-back, blue and green behind nginx, while clients go
       fresh = await startColour(t, next, green, env)
       await check(t, next, fresh.origins)
     })
-    await take('switch to green', () => switchTo('green', green))
-    await take('drain blue', async () => told(await old.drain()))
+    await take('switch to green, and drain blue at once', () => change('green', old))
     await take(`green serves, ${nextVersion}`, flow)
     await take(`roll back: start blue, ${version}, on the schema of ${nextVersion}, and check it`, async () => {
       old = await startColour(t, ROOT, blue, env)
       await check(t, ROOT, old.origins)
     })
-    await take('switch to blue', () => switchTo('blue', blue))
-    await take('drain green', async () => told(await fresh.drain()))
+    await take('switch to blue, and drain green at once', () => change('blue', fresh))
     await take(`blue serves, ${version}`, flow)
+    await Promise.all(loads.map((load) => load.stop()))
+    await take(`tests of ${version} on the schema of ${nextVersion}`, () => runTests(next, KEY_TESTS))
   }
 
   async function migrate (tree: string) {
@@ -85,18 +86,20 @@ test('a release and its roll-back, blue and green behind nginx, while clients go
     return stdout.trim().split('\n').map((line) => line.replace(/^up +/, '')).join(', ')
   }
 
-  async function switchTo (colour: Colour, ports: number[]) {
-    const at = await nginx.switchTo(colour)
-    // The old colour drains at once, while some of its last requests are still to come.
-    await eventually(async () => (await linesOf(nginx, ports)).some((line) => line.at > at), 30_000)
-    return `nginx was told at ${new Date(at).toISOString().slice(11, 23)}`
+  /** Nobody waits until nginx has let go of the old colour: it goes on serving for SHUTDOWN_DELAY. */
+  async function change (colour: Colour, before: { drain: () => Promise<Ending[]> }) {
+    const toldAt = Date.now()
+    await nginx.switchTo(colour)
+    const exits = told(await before.drain())
+    const lines = (await nginx.lines()).filter(({ at, upstream }) => at > toldAt && upstream)
+    const [its, others] = [lines.filter((line) => line.colour === colour), lines.filter((line) => line.colour !== colour)]
+    const [first, last] = [Math.min(...its.map(({ at }) => at)) - toldAt, Math.max(toldAt, ...others.map(({ at }) => at)) - toldAt]
+    return `first answer of ${colour} after ${Math.round(first)} ms, last one of the other after ${Math.round(last)} ms; ${exits}`
   }
 })
 
-const linesOf = async (nginx: Nginx, ports: number[]) => (await nginx.lines()).filter(({ upstream }) => ports.some((port) => upstream.endsWith(`:${port}`)))
-
 function told (ends: Ending[]) {
   const bad = ends.filter((end) => !isInOrder(end))
-  if (bad.length > 0) throw new Error(`not in good order: ${JSON.stringify(bad)}`)
+  if (bad.length > 0) throw new Error(`not in good order: ${inspect(bad).slice(0, MOST_EVIDENCE)}`)
   return `exit ${ends.map(({ code }) => code).join()}`
 }

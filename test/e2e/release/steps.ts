@@ -5,7 +5,7 @@ import type { Sample } from '../../chaos/stops/load.ts'
 type Step = { what: string, from: number, to: number, seen: string, fault: unknown }
 export type Steps = ReturnType<typeof createSteps>
 
-const HEADER = ['step', 'took', 'requests', 'failed', 'seen']
+const HEADER = ['step', 'took', 'requests', 'failed', 'slowest', 'seen']
 
 /** What was done one after another, how long each took, and what clients met meanwhile. */
 export function createSteps (samples: () => Sample[], say: (text: string) => void) {
@@ -35,15 +35,20 @@ export function createSteps (samples: () => Sample[], say: (text: string) => voi
       const all = samples()
       const rows = steps.map((step) => {
         const during = all.filter(({ sentAt }) => sentAt >= step.from && sentAt < step.to)
-        return [step.what, took(step), count(during.length), count(failedOf(during).length), step.seen]
+        return [step.what, took(step), ...figures(during), step.seen]
       })
       const whole = { from: steps[0]!.from, to: steps.at(-1)!.to }
-      return [HEADER, ...rows, ['in all', took(whole), count(all.length), count(failedOf(all).length), '']]
+      return [HEADER, ...rows, ['in all', took(whole), ...figures(all), '']]
     }
   }
 }
 
 export const failedOf = (samples: Sample[]) => samples.filter(({ isGood }) => !isGood)
+
+function figures (samples: Sample[]) {
+  const slowest = Math.round(Math.max(0, ...samples.map(({ ms }) => ms)))
+  return [count(samples.length), count(failedOf(samples).length), samples.length > 0 ? `${slowest} ms` : '']
+}
 
 const took = ({ from, to }: Pick<Step, 'from' | 'to'>) => `${((to - from) / 1000).toFixed(1)} s`
 
@@ -57,4 +62,4 @@ export function asMarkdown ([header, ...rows]: string[][]) {
   return [line(header!), line(header!.map((_, column) => isFigure(column) ? '---:' : '---')), ...rows.map(line)].join('\n')
 }
 
-const isFigure = (column: number) => column > 0 && column < 4
+const isFigure = (column: number) => column > 0 && column < 5

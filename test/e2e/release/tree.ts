@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process'
 import { cp, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import type { Test } from 'tap'
 
 export const ROOT = join(import.meta.dirname, '../../..')
@@ -44,4 +47,14 @@ export async function nextRelease (t: Test) {
   await writeFile(join(tree, 'package.json'), JSON.stringify({ ...manifest, version: `${manifest.version}-next` }))
   for (const [name, text] of Object.entries(MIGRATIONS)) await writeFile(join(tree, 'migrations', name), text)
   return tree
+}
+
+/** Tests of a tree, each in a database of its own with the migrations of that tree: says how many passed. */
+export async function runTests (tree: string, files: string[]) {
+  const program = fileURLToPath(new URL('run.mjs', import.meta.resolve('tap')))
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TAP')))
+  const { stdout } = await promisify(execFile)(process.execPath, [program, '--disable-coverage', '--reporter=tap', '--jobs=1', ...files], { cwd: tree, env, maxBuffer: 2 ** 24 })
+  const [, pass] = /^# \{ total: \d+, pass: (\d+) \}$/m.exec(stdout) ?? []
+  if (!pass) throw new Error(`not all of them pass: ${stdout.slice(-2000)}`)
+  return `${pass} checks passed`
 }
