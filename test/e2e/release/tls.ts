@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { request as requestPlain } from 'node:http'
 import { request } from 'node:https'
 import { createServer, type AddressInfo, type Socket } from 'node:net'
@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls'
 import { test } from 'tap'
+import { EnvSchema } from '../../../plugins/config/schema.ts'
 import { startLoad } from '../../chaos/stops/load.ts'
 import { ending, isInOrder, startServer } from '../../chaos/stops/server.ts'
 import { eventually } from '../../eventually.ts'
@@ -14,6 +15,7 @@ import { bearer, build, databaseUrl, PASSWORD, signUp } from '../../helper.ts'
 import { ready } from '../../processes.ts'
 import { isProblem } from '../../problem.ts'
 import { createHttp1Client, createHttp2Client } from './clients.ts'
+import { PATIENCE } from './colour.ts'
 import { NAME, startNginx, type Nginx } from './nginx.ts'
 import { freePorts } from './ports.ts'
 import type { IncomingMessage } from 'node:http'
@@ -25,6 +27,8 @@ const BEHIND_NGINX = { TRUSTED_PROXIES: '127.0.0.1/32' }
 const ADDRESSES = ['127.0.0.1', '127.0.0.2']
 const SPOOFS = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-forwarded-host', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip']
 const KILOBYTE = 'x'.repeat(1024)
+// Which asks the replicas in their order.
+const withOneWorker = (config: string) => config.replace('worker_processes auto', 'worker_processes 1')
 
 test('TLS 1.2 and 1.3 are spoken, with HTTP/2 for who knows it; TLS 1.1 is refused', async (t) => {
   const { nginx } = await serve(t)
@@ -47,13 +51,13 @@ test('plain HTTP is sent to HTTPS, but for what an authority looks for', async (
   const { nginx } = await serve(t)
   const redirected = await ask(nginx, { method: 'POST', path: '/auth/login?next=%2Fme', isPlain: true, headers: { host: 'elsewhere.example.org' } })
   t.hasStrict(redirected, { statusCode: 308, headers: { location: `https://${NAME}/auth/login?next=%2Fme` } })
-  t.notMatch(redirected.headers, { 'strict-transport-security': /./ })
-
   const folder = join(nginx.folder, 'acme/.well-known/acme-challenge')
   await mkdir(folder, { recursive: true })
   await writeFile(join(folder, 'token'), 'proof')
   t.match(await ask(nginx, { path: '/.well-known/acme-challenge/token', isPlain: true }), { statusCode: 200, body: 'proof' })
-  t.equal((await ask(nginx, { path: '/.well-known/acme-challenge/other', isPlain: true })).statusCode, 404)
+  const other = await ask(nginx, { path: '/.well-known/acme-challenge/other', isPlain: true })
+  t.match({ statusCode: other.statusCode, body: JSON.parse(other.body) }, { statusCode: 404, body: { code: 'NOT_FOUND' } })
+  for (const answer of [redirected, other]) t.same(valuesOf(answer, 'strict-transport-security'), [], 'of which plain HTTP says nothing (RFC 6797 section 7.2)')
 })
 
 test('each answer says once that HTTPS is the only way, and none the version of nginx', async (t) => {
@@ -101,7 +105,7 @@ test('metrics and alerts are for those inside, however they are asked for', asyn
   const token = 'ops-0123456789-0123456789-0123456789'
   const { app, nginx } = await serve(t, { OPS_TOKEN: token })
   t.equal((await app.inject({ url: '/metrics', headers: bearer(token) })).statusCode, 200)
-  const paths = ['/metrics', '/metrics?a=b', '//metrics', '/%6detrics', '/./metrics', '/docs/../metrics', '/metrics/', '/alerts/history', '/alerts/webhook', '/alerts%2fhistory']
+  const paths = ['/metrics', '/metrics?a=b', '//metrics', '/%6detrics', '/./metrics', '/docs/../metrics', '/metrics/', '/METRICS', '/alerts/history', '/alerts/webhook', '/alerts%2fhistory']
   for (const path of paths) isProblem(t, await ask(nginx, { path, headers: bearer(token) }), 404, 'NOT_FOUND', path)
   t.same((await nginx.lines()).filter(({ upstream }) => upstream), [], 'none of them came through')
 })
@@ -158,14 +162,41 @@ test('the id of a request is the same for the client, nginx and microts', async 
   t.notMatch(await nginx.log('access') + await nginx.log('error'), /canary/, 'neither the query nor the token is logged')
 })
 
+test('a replica hears who called and how, from nginx alone, over a connection that is kept', async (t) => {
+  const heads: string[] = []
+  const peer = await startPeer(t, (socket) => socket.on('data', (chunk) => {
+    heads.push(String(chunk))
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')
+  }))
+  const nginx = await startNginx(t, { ports: await pair(), replicas: { blue: [peer.port, peer.port] }, edit: withOneWorker })
+  const lies = Object.fromEntries([...SPOOFS, 'x-forwarded-proto', 'x-forwarded-port', 'x-correlation-id'].map((name) => [name, 'a lie']))
+  for (let i = 0; i < 4; i++) t.equal((await ask(nginx, { path: '/a%2Fb?c=%20', from: '127.0.0.2', headers: lies })).statusCode, 200)
+
+  const [head = ''] = heads
+  t.match(head, /^GET \/a%2Fb\?c=%20 HTTP\/1\.1\r\nHost: id\.example\.com\r\nX-Forwarded-For: 127\.0\.0\.2\r\nX-Forwarded-Proto: https\r\n/)
+  t.match(head, /X-Request-Id: [\da-f]{32}\r\nX-Correlation-Id: [\da-f]{32}\r\n/)
+  const believed = /^(x-client-ip|true-client-ip|cf-connecting-ip)/i      // by nobody: they pass
+  t.same(head.split('\r\n').filter((line) => line.includes('a lie') && !believed.test(line)), [])
+  t.equal(peer.connections, 1)
+})
+
+test('its deadlines fit those of microts', async (t) => {
+  const [config, upstream] = await Promise.all(['nginx.conf', 'upstream.conf'].map((name) => readFile(join(import.meta.dirname, '../../../deploy/tls', name), 'utf8'))) as [string, string]
+  const deadline = (text: string, name: string) => Array.from(text.matchAll(RegExp(`^ *${name} (\\d+)s;`, 'gm')), ([, seconds]) => Number(seconds) * 1000)
+  const { REQUEST_TIMEOUT, SHUTDOWN_DELAY, SHUTDOWN_TIMEOUT } = EnvSchema.properties
+  const kept = deadline(upstream, 'keepalive_timeout')
+  t.equal(kept.length, 2)
+  for (const ms of kept) t.ok(ms < SHUTDOWN_DELAY.default, 'nginx lets go of an idle connection before a replica that drains does')
+  t.ok(deadline(config, 'proxy_read_timeout')[0]! > REQUEST_TIMEOUT.default, 'microts gives up first, and says so')
+  t.ok(deadline(config, 'worker_shutdown_timeout')[0]! > SHUTDOWN_TIMEOUT.default, 'an old worker stays for as long as an answer may take')
+})
+
 test('only what can be done twice is sent to another replica, and what the first one never got', async (t) => {
   const cut = await startPeer(t, (socket) => socket.once('data', () => socket.destroy()))
   const [closed] = await freePorts(1)
   const good = await startPeer(t, (socket) => socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')))
   const statusOf = async (first: number, method: string, path: string) => {
-    // One worker, that asks the first replica first.
-    const edit = (config: string) => config.replace('worker_processes auto', 'worker_processes 1')
-    const nginx = await startNginx(t, { ports: await pair(), replicas: { blue: [first, good.port] }, edit })
+    const nginx = await startNginx(t, { ports: await pair(), replicas: { blue: [first, good.port] }, edit: withOneWorker })
     return (await ask(nginx, { method, path, body: {} })).statusCode
   }
   t.equal(await statusOf(cut.port, 'GET', '/me'), 200)
@@ -177,7 +208,7 @@ test('only what can be done twice is sent to another replica, and what the first
 
 test('a replica drains and another one comes while clients go on: nothing fails', { timeout: 120_000 }, async (t) => {
   const [first, second, http, https] = await freePorts(4) as [number, number, number, number]
-  const launch = (port: number) => startServer(t, databaseUrl, { ...BEHIND_NGINX, PORT: String(port), SHUTDOWN_DELAY: '5000' })
+  const launch = (port: number) => startServer(t, databaseUrl, { ...BEHIND_NGINX, ...PATIENCE, PORT: String(port), SHUTDOWN_DELAY: '5000' })
   const replicas = [launch(first), launch(second)]
   await Promise.all(replicas.map(ready))
   const nginx = await startNginx(t, { ports: { http, https }, replicas: { blue: [first, second] } })
