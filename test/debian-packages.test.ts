@@ -21,6 +21,11 @@ test('a program of the PATH is taken as it is', async (t) => {
   t.same(await bring('greeter', { ...GREETER, env, aliases: ['salute'] }), { path: join(folder, 'salute'), env: {} })
 })
 
+test('it is asked for its version in its own way', async (t) => {
+  const folder = await writeProgram(t.testdir(), 'greeter', 'test "$*" = -v')
+  t.same(await bring('greeter', { ...GREETER, env: { PATH: folder }, versionFlag: '-v' }), { path: join(folder, 'greeter'), env: {} })
+})
+
 test('without apt one sentence says what to install', async (t) => {
   const folder = await writeProgram(t.testdir(), 'greeter', 'echo install me as a snap >&2; exit 1')
   await t.rejects(bring('greeter', { ...GREETER, env: { PATH: folder, XDG_CACHE_HOME: folder } }), {

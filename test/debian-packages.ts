@@ -11,8 +11,10 @@ import type { Env, Run } from './debian-unpack.ts'
 
 interface Wanted {
   packages: string[]
-  /** Where they have it: `usr/bin/…`. It knows `--version`. */
+  /** Where they have it: `usr/bin/…`. */
   program: string
+  /** What it is asked, to see that it runs. */
+  versionFlag?: string
   /** What else it may be called on the PATH. */
   aliases?: string[]
   env?: Env
@@ -26,16 +28,16 @@ const VERSION_TIMEOUT_MS = 30_000
 const OUTPUT_BYTES = 2 ** 24
 
 /** A program of the PATH, else of Debian's packages: nothing is installed, nobody needs root. `env` is what it needs beyond ours. */
-export async function bring (name: string, { packages, program, aliases = [], env = process.env, signal, onProgress = console.error }: Wanted) {
+export async function bring (name: string, { packages, program, versionFlag = '--version', aliases = [], env = process.env, signal, onProgress = console.error }: Wanted) {
   for (const path of findOnPath([name, ...aliases], env)) {
-    if (!await faultOf(path, env)) return { path, env: {} }
+    if (!await faultOf(path, versionFlag, env)) return { path, env: {} }
   }
 
   const timeout = AbortSignal.timeout(BRING_TIMEOUT_MS)
   const options = { env: { ...env, LC_ALL: 'C' }, signal: signal ? AbortSignal.any([signal, timeout]) : timeout, maxBuffer: OUTPUT_BYTES }
   const run: Run = (file, ...args) => promisify(execFile)(file, args, options)
   const programIn = (folder: string) => ({ path: join(folder, program), env: needs(folder, env) })
-  const faultIn = (folder: string) => faultOf(join(folder, program), { ...env, ...needs(folder, env) })
+  const faultIn = (folder: string) => faultOf(join(folder, program), versionFlag, { ...env, ...needs(folder, env) })
   try {
     const target = join(resolve(env.XDG_CACHE_HOME || join(homedir(), '.cache')), 'microts', await system(), name)
     await mkdir(dirname(target), { recursive: true })
@@ -68,9 +70,9 @@ function findOnPath (names: string[], { PATH = '' }: Env) {
 }
 
 /** Why it does not run: a library is missing, or it only tells of a snap. */
-async function faultOf (path: string, env: Env) {
+async function faultOf (path: string, versionFlag: string, env: Env) {
   try {
-    await promisify(execFile)(path, ['--version'], { env, timeout: VERSION_TIMEOUT_MS })
+    await promisify(execFile)(path, [versionFlag], { env, timeout: VERSION_TIMEOUT_MS })
     return ''
   } catch (error) {
     return reasonOf(error)

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { join } from 'node:path'
+import { resolve } from 'node:path'
 import { eventually } from './eventually.ts'
 import type { Test } from 'tap'
 
@@ -9,7 +9,7 @@ type Env = Record<string, string | undefined>
 
 /** A process of ours, started as an operator would, with these settings and no others. It is gone when the test ends. */
 export function start (t: Test, file: string, args: string[] = [], env: Env = {}, nodeArgs: string[] = []) {
-  const child = spawn(process.execPath, [...nodeArgs, join(import.meta.dirname, '..', file), ...args], {
+  const child = spawn(process.execPath, [...nodeArgs, resolve(import.meta.dirname, '..', file), ...args], {
     env: { ...withoutSettings(process.env), ...env },
     stdio: 'pipe'
   })

@@ -3,19 +3,18 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../eventually.ts'
 import { PASSWORD } from '../../helper.ts'
-import { createClient, type Question } from './client.ts'
+import { createClient, type Ask, type Question } from './client.ts'
 import type { Test } from 'tap'
 
 /** `status` is that of the answer, or the code of what came in its place. */
-export type Sample = { what: string, sentAt: number, status: number | string, isGood: boolean, connection: string | undefined }
+export type Sample = { what: string, sentAt: number, ms: number, status: number | string, isGood: boolean, connection: string | undefined }
 export type Load = ReturnType<typeof startLoad>
 
 const PAUSE_MS = 40
 const ROUNDS = 3
 
 /** Clients, each of which makes an account and lives with it: about 20 requests a second each, until they are stopped. */
-export function startLoad (t: Test, origin: string, clients: number) {
-  const ask = createClient(t)
+export function startLoad (t: Test, origin: string, clients: number, ask: Ask = createClient(t)) {
   const samples: Sample[] = []
   const end = new AbortController()
   t.teardown(() => end.abort())
@@ -55,7 +54,7 @@ export function startLoad (t: Test, origin: string, clients: number) {
   }
 
   async function expect (status: number, question: Question) {
-    const sample: Sample = { what: `${question.method ?? 'GET'} ${question.path}`, sentAt: performance.now(), status: '', isGood: false, connection: undefined }
+    const sample: Sample = { what: `${question.method ?? 'GET'} ${question.path}`, sentAt: performance.now(), ms: 0, status: '', isGood: false, connection: undefined }
     try {
       const answer = await ask(origin, question)
       Object.assign(sample, { status: answer.status, isGood: answer.status === status, connection: answer.connection })
@@ -65,6 +64,7 @@ export function startLoad (t: Test, origin: string, clients: number) {
       if (sample.status === '') sample.status = (error as NodeJS.ErrnoException).code ?? String(error)
       throw error
     } finally {
+      sample.ms = performance.now() - sample.sentAt
       samples.push(sample)
       await delay(PAUSE_MS)
     }

@@ -1,0 +1,40 @@
+import { once } from 'node:events'
+import { connect, createServer } from 'node:net'
+
+// Below those that the kernel hands out, above those of test/redis.ts.
+const PORTS = { from: 24_000, count: 8000 }
+
+/** Free ports of the loopback, for those who must be known before they are there. */
+export async function freePorts (count: number): Promise<number[]> {
+  const ports = new Set<number>()
+  while (ports.size < count) {
+    const port = PORTS.from + Math.floor(Math.random() * PORTS.count)
+    if (await isFree(port)) ports.add(port)
+  }
+  return [...ports]
+}
+
+async function isFree (port: number) {
+  const server = createServer().listen(port, '127.0.0.1')
+  try {
+    await once(server, 'listening')
+    return true
+  } catch {
+    return false
+  } finally {
+    server.close()
+  }
+}
+
+/** Whether somebody listens there. */
+export async function isOpen (port: number) {
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch {
+    return false
+  } finally {
+    socket.destroy()
+  }
+}
