@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 
@@ -21,13 +21,20 @@ if (level === 'help' || level === '--help') {
 
 function compile (flags: string) {
   const { resolve } = createRequire(import.meta.url)
-  const { status, error } = spawnSync(process.execPath, [resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--directory', dirname(resolve('argon2/package.json'))], {
+  const folder = dirname(resolve('argon2/package.json'))
+  const { status, error } = spawnSync(process.execPath, [resolve('node-gyp/bin/node-gyp.js'), 'rebuild', '--directory', folder], {
     stdio: 'inherit',
     env: { ...process.env, CFLAGS: flags, CXXFLAGS: flags, ...headers() }
   })
   if (error) process.stderr.write(`${error.message}\n`)
-  if (status === 0) process.stdout.write(`argon2 is now built with ${flags}\n`)
+  if (status === 0) succeed(folder, flags)
   return status ?? 1
+}
+
+function succeed (folder: string, flags: string) {
+  // The start asks whether the CPU has it.
+  writeFileSync(join(folder, 'build', 'Release', 'argon2.level'), level)
+  process.stdout.write(`argon2 is now built with ${flags}\n`)
 }
 
 /** Node's headers lie beside it, or node-gyp downloads them. */

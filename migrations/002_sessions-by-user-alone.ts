@@ -18,7 +18,7 @@ async function replace (pgm: MigrationBuilder, old: string, name: string, column
   pgm.sql("set statement_timeout = '30min'")
   // A run that was killed leaves an index that is kept up to date and never read.
   const halfBuilt = await pgm.db.select(`select from pg_index where indexrelid = to_regclass('${name}') and not indisvalid`)
-  if (halfBuilt.length > 0) pgm.sql(`drop index concurrently ${name}`)
+  if (halfBuilt.length > 0) pgm.sql(`drop index concurrently if exists ${name}`)
   pgm.sql(`create index concurrently if not exists ${name} on ${columns}`)
   pgm.sql(`drop index concurrently if exists ${old}`)
 }

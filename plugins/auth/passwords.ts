@@ -1,11 +1,8 @@
-import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
 import { randomBytes } from 'node:crypto'
-import { dirname, join } from 'node:path'
 import { dictionary } from '@zxcvbn-ts/language-common'
-import argon2 from 'argon2'
 import fp from 'fastify-plugin'
 import { PasswordCommon, PasswordTooLong, PasswordTooShort, refusal } from '../errors.ts'
+import { buildOf, refuseOtherCpu } from './argon2-build.ts'
 import { createHashGate } from './hash-gate.ts'
 import type { Config } from '../config/index.ts'
 import type { Slots } from '../slots.ts'
@@ -29,6 +26,8 @@ type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_T
 
 /** argon2id (OWASP Password Storage Cheat Sheet) over the NFKC form (NIST SP 800-63B-4), behind the hash gate. */
 export async function createPasswords (config: Settings, slots: (count: number) => Slots, watch: Watch = {}) {
+  refuseOtherCpu()
+  const { default: argon2 } = await import('argon2')
   const gate = createHashGate({ slots: slots(config.HASH_CONCURRENCY), queueTimeoutMs: config.HASH_QUEUE_TIMEOUT, ...watch })
   const parameters = { memoryCost: config.ARGON2_MEMORY, timeCost: config.ARGON2_TIME, parallelism: config.ARGON2_PARALLELISM }
   const hashNow = async (password: string) => inOrder(await argon2.hash(password, { ...parameters, type: argon2.argon2id }))
@@ -75,11 +74,6 @@ function faultOf (password: string, localPart: string, minLength: number) {
   const own = localPart.toLowerCase()
   if (own.length >= TELLING_LENGTH && lower.includes(own)) return new PasswordCommon('The password contains a part of the e-mail address')
   return undefined
-}
-
-/** The npm binary is made for the oldest CPUs; `npm run build:argon2` and the image make one for this CPU, which takes precedence. */
-export function buildOf (folder = dirname(createRequire(import.meta.url).resolve('argon2/package.json'))): 'generic' | 'native' {
-  return existsSync(join(folder, 'build', 'Release', 'argon2.node')) ? 'native' : 'generic'
 }
 
 export default fp(async (app) => {

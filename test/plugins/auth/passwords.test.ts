@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { dictionary } from '@zxcvbn-ts/language-common'
-import { buildOf, createPasswords } from '../../../plugins/auth/passwords.ts'
+import { createPasswords } from '../../../plugins/auth/passwords.ts'
 import { createSlots } from '../../../plugins/slots.ts'
 import { countHashes } from '../../count-hashes.ts'
 import { build, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
@@ -142,10 +142,4 @@ test('nothing is the password of an account that does not exist', async (t) => {
   const passwords = await createPasswords(COSTS, withoutDeadline)
   const hash = await passwords.hash(PASSWORD)
   t.same([await passwords.verify(hash, PASSWORD), await passwords.verify(hash, 'wrong'), await passwords.verify(undefined, PASSWORD)], [true, false, false])
-})
-
-test('it is known whether argon2 was built for this CPU', async (t) => {
-  const folder = t.testdir({ plain: {}, built: { build: { Release: { 'argon2.node': '' } } } })
-  t.same(['plain', 'built'].map((name) => buildOf(`${folder}/${name}`)), ['generic', 'native'])
-  t.equal((await createPasswords(COSTS, withoutDeadline)).build, buildOf())
 })

