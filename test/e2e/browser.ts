@@ -83,9 +83,10 @@ async function execute (block: Locator) {
 async function authorise (page: Page, accessToken: string) {
   await page.locator('.auth-wrapper').getByRole('button', { name: 'Authorize' }).click()
   const dialog = page.locator('.dialog-ux')
-  await dialog.getByLabel('auth-bearer-value').fill(accessToken)
-  await dialog.getByRole('button', { name: 'Apply credentials' }).click()
-  await dialog.getByRole('button', { name: 'Close' }).click()
+  const users = dialog.locator('form').filter({ hasText: 'An access token' })      // the other one is for operators
+  await users.getByLabel('auth-bearer-value').fill(accessToken)
+  await users.getByRole('button', { name: 'Apply credentials' }).click()
+  await users.getByRole('button', { name: 'Close' }).click()
 }
 
 async function take (block: Locator, name: string) {
