@@ -117,7 +117,8 @@ async function dropStaleLock (lockFile: string, data: string) {
   if (!command.includes(data)) await removeUnchanged(lockFile, lock)
 }
 
-async function freePort () {
+/** One of the loopback that was free a moment ago. */
+export async function freePort () {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

@@ -2,10 +2,11 @@ import { appendFile, cp, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { t as suite, test } from 'tap'
+import { freePort } from '../../plugins/db/embedded-cluster.ts'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, PASSWORD } from '../helper.ts'
 import { startRedis } from '../redis.ts'
-import { ask, freePort } from './http.ts'
+import { ask } from './http.ts'
 import { flags, openImage, packages, ROOT, UID } from './image.ts'
 import manifest from '../../package.json' with { type: 'json' }
 

@@ -1,7 +1,3 @@
-import { once } from 'node:events'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
-
 type Answer = { status: number, body: Record<string, any> }
 type Question = { body?: object, token?: string }
 
@@ -12,13 +8,4 @@ export async function ask (port: number, path: string, { body, token }: Question
   if (!response) return { status: 0, body: {} }
   const text = await response.text()
   return { status: response.status, body: response.headers.get('content-type')?.includes('json') ? JSON.parse(text) : { text } }
-}
-
-export async function freePort () {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }

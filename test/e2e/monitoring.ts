@@ -2,11 +2,11 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { createServer as createHttpServer } from 'node:http'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
+import { freePort } from '../../plugins/db/embedded-cluster.ts'
 import { bring } from '../debian-packages.ts'
 import { eventually } from '../eventually.ts'
 import type { AddressInfo } from 'node:net'
@@ -122,10 +122,5 @@ export async function startReceiver (t: Test) {
 
 /** One that was free a moment ago. */
 export async function freeAddress () {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return `127.0.0.1:${port}`
+  return `127.0.0.1:${await freePort()}`
 }

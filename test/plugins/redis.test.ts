@@ -1,5 +1,3 @@
-import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { getCACertificates, setDefaultCACertificates } from 'node:tls'
@@ -7,6 +5,7 @@ import { generate } from 'selfsigned'
 import { test, type Test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
+import { freePort } from '../../plugins/db/embedded-cluster.ts'
 import { eventually } from '../eventually.ts'
 import { build, logIn, settings, signUp } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
@@ -204,15 +203,6 @@ test('in a cluster each hears what another says, whichever nodes they are at, an
   await cluster.nodes[1]!.kill()
   await saidAndHeard(apps[0]!, heard, 'second')
 })
-
-async function freePort () {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 /** All that needs no Redis goes on; what asks it is told at once, or at the deadline. */
 async function withoutRedis (t: Test, app: FastifyInstance) {
