@@ -3,6 +3,7 @@ import autoload from '@fastify/autoload'
 import Fastify, { type FastifyInstance } from 'fastify'
 import { clientErrorHandler } from './plugins/http/below-routing.ts'
 import { frameworkErrors } from './plugins/http/index.ts'
+import { requestIdOf } from './plugins/ids.ts'
 import { loggerOptions } from './plugins/logging/index.ts'
 import { missingMethods } from './plugins/methods.ts'
 import type { Config } from './plugins/config/index.ts'
@@ -21,6 +22,7 @@ export async function build (config: Config, { isTerminal = false, stream, traci
   const app = Fastify({
     ...logging,
     logger: { ...logger, stream },
+    genReqId: requestIdOf,
     bodyLimit: BODY_BYTES,
     routerOptions: { maxParamLength: PARAMETER_LENGTH },
     keepAliveTimeout: KEEP_ALIVE_MS,

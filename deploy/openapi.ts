@@ -11,7 +11,7 @@ const folder = await mkdtemp(join(tmpdir(), 'microts-openapi-'))
 try {
   const app = await build(loadConfig({ DATABASE_URL: NOWHERE, LOG_LEVEL: 'fatal' }, folder))
   await app.ready()
-  await writeFile(file, `${JSON.stringify(app.swagger(), null, 2)}\n`)
+  await writeFile(file, `${JSON.stringify(await app.openapi(), null, 2)}\n`)
   await app.close()
   console.log(`${file} is written: look at what changed before you commit it.`)
 } finally {

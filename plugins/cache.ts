@@ -9,8 +9,7 @@ declare module 'fastify' {
 /** `updatedAt`, an RFC 3339 time in UTC with milliseconds, grows with each change, so that it tells versions apart and sorts them. */
 type Versioned = { id: string, updatedAt: string }
 type Held<Value> = { version: string, value?: Value, freshUntil: number }
-type Flight = { landing: Promise<Versioned>, deadline: AbortSignal | undefined }
-type Needs = { fastPath: FastPath | null, deadline?: () => AbortSignal | undefined, now?: () => number }
+type Needs = { fastPath: FastPath | null, now?: () => number }
 
 const FRESH_MS = 1000
 const MOST_ENTRIES = 10_000
@@ -34,9 +33,9 @@ const SUPERSEDE = `${HELD} if held < ARGV[1] then redis.call('set', KEYS[1], ARG
  * A version that is superseded is forgotten at once where that happens, within milliseconds where it is heard of, and after a
  * second wherever it is not; a late reader brings no older one back.
  */
-export function createCache ({ fastPath, deadline = () => undefined, now = () => performance.now() }: Needs) {
+export function createCache ({ fastPath, now = () => performance.now() }: Needs) {
   const entries = new Map<string, Held<Versioned>>()
-  const flights = new Map<string, Flight>()
+  const flights = new Map<string, Promise<Versioned>>()
   const counts = { hit: 0, shared: 0, miss: 0, error: 0 }
   const shared = fastPath && createShared(fastPath)
   fastPath?.listen(CHANNEL, (message) => forget(...message.split(' ') as [id: string, version: string]))
@@ -44,14 +43,14 @@ export function createCache ({ fastPath, deadline = () => undefined, now = () =>
   return {
     counts,
 
-    /** What `load` gives; of many that ask at a time one does. */
+    /** What `load` gives, for all who ask at the time: the end of one request must not end it. */
     async get<Value extends Versioned> (id: string, load: () => Promise<Value>): Promise<Value> {
       const held = fresh(id)
       if (held?.value) {
         counts.hit++
         return held.value as Value
       }
-      return await join(id, load) as Value
+      return await (flights.get(id) ?? take(id, load)) as Value
     },
 
     /** Call it after the commit. */
@@ -61,23 +60,10 @@ export function createCache ({ fastPath, deadline = () => undefined, now = () =>
     }
   }
 
-  async function join<Value extends Versioned> (id: string, load: () => Promise<Value>): Promise<Versioned> {
-    const flight = flights.get(id)
-    if (!flight) return take(id, load)
-    try {
-      return await flight.landing
-    } catch (error) {
-      // It ended with the request that began it, which is no reason for others.
-      if (!flight.deadline?.aborted || deadline() === flight.deadline) throw error
-    }
-    return join(id, load)
-  }
-
   function take<Value extends Versioned> (id: string, load: () => Promise<Value>) {
-    const landing = fetch(id, load).finally(() => { if (flights.get(id) === flight) flights.delete(id) })
-    const flight = { landing, deadline: deadline() }
+    const flight = fetch(id, load).finally(() => { if (flights.get(id) === flight) flights.delete(id) })
     flights.set(id, flight)
-    return landing
+    return flight
   }
 
   async function fetch<Value extends Versioned> (id: string, load: () => Promise<Value>): Promise<Versioned> {
@@ -167,4 +153,4 @@ export default fp(async (app) => {
       for (const [result, count] of Object.entries(cache.counts)) this.inc({ result }, count)
     }
   })
-}, { name: 'cache', dependencies: ['deadline', 'metrics', 'redis'] })
+}, { name: 'cache', dependencies: ['metrics', 'redis'] })

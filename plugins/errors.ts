@@ -69,6 +69,9 @@ export function declined (reason: string, retryAfterSeconds = RETRY_AFTER_SECOND
   return refusal(error, { reason, headers: { 'retry-after': String(retryAfterSeconds) } })
 }
 
+/** What another server has refused, to be told in our terms. */
+export const refusedElsewhere = (statusCode: number) => Object.assign(new Error('another server refuses it'), { statusCode })
+
 type Origin = { id: string, correlationId: string, path?: string }
 
 /** An RFC 9457 problem document: what `error` looks like from outside. */

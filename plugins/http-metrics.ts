@@ -23,8 +23,8 @@ const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIO
 export default fp(async (app) => {
   const { metrics } = app
   const labelNames = ['method', 'route', 'status'] as const
-  const durations = metrics.histogram({ name: 'http_request_duration_seconds', help: 'Time from the head of a request to the end of its answer', labelNames, buckets: BUCKETS })
-  const requests = metrics.counter({ name: 'http_requests_total', help: 'Requests by their answer; 499: the client left before it', labelNames })
+  const durations = metrics.seriesHistogram({ name: 'http_request_duration_seconds', help: 'Time from the head of a request to the end of its answer', labelNames, buckets: BUCKETS })
+  const requests = metrics.seriesCounter({ name: 'http_requests_total', help: 'Requests by their answer; 499: the client left before it', labelNames })
   const errors = metrics.counter({ name: 'http_errors_total', help: 'Problem documents by their code', labelNames: ['error_type'] })
 
   let connections = 0
@@ -38,18 +38,15 @@ export default fp(async (app) => {
   app.addHook('onRoute', function prepare (route) {
     if (route.url !== '*') route.config = { ...route.config, series: new Map() }
   })
-  app.addHook('onRequest', function observe (request, reply, done) {
-    reply.raw.once('close', () => count(request, reply))
-    done()
-  })
+  app.onEnd(count)
   app.decorate('countRefused', (status: number, code: string) => {
     seriesOf(unmatched, 'none', UNMATCHED, status).inc()
     errors.inc({ error_type: code })
   })
 
-  function count (request: FastifyRequest, reply: FastifyReply) {
+  function count (request: FastifyRequest, reply: FastifyReply, hasLeft: boolean) {
     const { config, url } = request.routeOptions
-    const status = reply.raw.writableEnded ? reply.statusCode : CLIENT_LEFT
+    const status = hasLeft ? CLIENT_LEFT : reply.statusCode
     const method = METHODS.has(request.method) ? request.method : 'other'
     const series = config.series ? seriesOf(config.series, method, url!, status) : seriesOf(unmatched, method, UNMATCHED, status)
     series.inc()
@@ -62,9 +59,8 @@ export default fp(async (app) => {
     const found = known.get(key)
     if (found) return found
     const labels = { method, route, status: String(status) }
-    const [duration, request] = [durations.labels(labels), requests.labels(labels)]
-    const series = { observe: duration.observe, inc: () => request.inc() }
+    const series = { observe: durations.series(labels), inc: requests.series(labels) }
     known.set(key, series)
     return series
   }
-}, { name: 'http-metrics', dependencies: ['metrics', 'errors'] })
+}, { name: 'http-metrics', dependencies: ['ending', 'errors', 'metrics'] })

@@ -4,7 +4,6 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import fp from 'fastify-plugin'
-import { runner } from 'node-pg-migrate'
 import pg from 'pg'
 import type { Socket } from 'node:net'
 import type { FastifyBaseLogger } from 'fastify'
@@ -45,6 +44,7 @@ export async function migrate (options: Options, deadline = performance.now() + 
 }
 
 async function attempt ({ databaseUrl, direction, log, signal }: Options) {
+  const { runner } = await import('node-pg-migrate')      // most starts have nothing to migrate by it
   const client = new pg.Client({ connectionString: databaseUrl, ...CONNECTION })
   const leave = () => client.connection.stream.destroy()      // end() would leave a connect() pending for ever
   const tell = (text: string) => log.debug(text)

@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { getHeapStatistics } from 'node:v8'
 import underPressure from '@fastify/under-pressure'
 import fp from 'fastify-plugin'
@@ -9,13 +10,15 @@ const HEAP_SHARE = 0.9
 
 /** Refuses requests while the process itself cannot keep up; probes, which are not limited either, go on. */
 export default fp(async (app) => {
+  let settledAt = Infinity
+  app.addHook('onReady', async () => { settledAt = performance.now() + 2 * SAMPLE_MS })
   await app.register(underPressure, {
     sampleInterval: SAMPLE_MS,
     maxEventLoopDelay: app.config.MAX_EVENT_LOOP_DELAY,
     maxHeapUsedBytes: Math.floor(getHeapStatistics().heap_size_limit * HEAP_SHARE),
     pressureHandler ({ routeOptions }: FastifyRequest, reply, type, value) {
-      // So it calls a sample in which nothing was measured, after one long pause: that is over.
-      if (value === Infinity) return
+      // A sample in which nothing was measured is called Infinity: one long pause, which is over. So is what held up the start.
+      if (type === underPressure.TYPE_EVENT_LOOP_DELAY && (value === Infinity || performance.now() < settledAt)) return
       if (routeOptions.config.limit !== 'none') throw declined(`the process is under pressure: ${type}`)
     }
   })

@@ -1,5 +1,6 @@
 import fp from 'fastify-plugin'
 import { declined } from './errors.ts'
+import type { Signal } from './deadline.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -10,7 +11,7 @@ declare module 'fastify' {
 export type Slots = ReturnType<typeof createSlots>
 
 /** A bulkhead: so much goes on at a time. Who comes later waits in turn, but not beyond the deadline of the request. */
-export function createSlots (count: number, deadline: () => AbortSignal | undefined) {
+export function createSlots (count: number, deadline: () => Signal | undefined) {
   const waiting = new Set<() => void>()      // in the order of arrival
   let taken = 0
 
@@ -33,7 +34,7 @@ export function createSlots (count: number, deadline: () => AbortSignal | undefi
     }
   }
 
-  async function turn (signal: AbortSignal | undefined, patienceMs: number | undefined) {
+  async function turn (signal: Signal | undefined, patienceMs: number | undefined) {
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     const giveUp = () => {
       if (waiting.delete(resolve)) reject(signal?.aborted ? signal.reason : declined(`no slot was free within ${patienceMs} ms`))

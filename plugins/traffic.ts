@@ -17,8 +17,8 @@ const SLOTS = STEPS + 1       // and the one that is being filled
 const FINEST_MS = 0.1
 const PER_DOUBLING = 8
 const BUCKETS = 17 * PER_DOUBLING
-// Asked by machines at a steady pace, and by the page that shows this.
-const PROBES = new Set<string | undefined>(['/health', '/ready', '/metrics', '/status'])
+// Asked by the page that shows this.
+const ITSELF = '/status'
 
 /**
  * How many requests there were, how many of them failed on our side and how long they took, in steps of the last quarter of an
@@ -93,8 +93,7 @@ function quantile (counts: number[], rank: number) {
 export default fp(async (app) => {
   app.decorate('traffic', createTraffic())
 
-  app.addHook('onResponse', function count (request, reply, done) {
-    if (!PROBES.has(request.routeOptions.url)) app.traffic.record(reply.elapsedTime, reply.statusCode >= 500)
-    done()
+  app.onEnd(({ routeOptions: { config, url } }, { elapsedTime, statusCode }, hasLeft) => {
+    if (!hasLeft && !config.isProbe && url !== ITSELF) app.traffic.record(elapsedTime, statusCode >= 500)
   })
-}, { name: 'traffic' })
+}, { name: 'traffic', dependencies: ['ending'] })

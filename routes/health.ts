@@ -7,7 +7,7 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
   const absent = { database: { status: 'disabled' }, redis: { status: 'disabled' }, migrations: { status: 'disabled' } } as const
 
   app.get('/health', {
-    config: { limit: 'none' },
+    config: { limit: 'none', isProbe: true },
     schema: {
       operationId: 'getHealth',
       tags: ['ops'],
@@ -18,7 +18,7 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
   }, async () => ({ status: 'ok' as const, timestamp: new Date().toISOString(), environment }))
 
   app.get('/ready', {
-    config: { limit: 'none' },
+    config: { limit: 'none', isProbe: true },
     schema: {
       operationId: 'getReadiness',
       tags: ['ops'],

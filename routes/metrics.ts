@@ -6,6 +6,7 @@ const metrics: FastifyPluginAsyncTypebox = async (app) => {
   app.guardOperators()
 
   app.get('/metrics', {
+    config: { isProbe: true },
     schema: {
       operationId: 'getMetrics',
       tags: ['ops'],

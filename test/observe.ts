@@ -16,12 +16,12 @@ export async function observed (t: Test, build: () => Promise<FastifyInstance>) 
 }
 
 function watch (t: Test, app: FastifyInstance) {
-  let contract: ReturnType<typeof contractOf> | undefined
+  let contract: ReturnType<typeof contractOf>
+  app.addHook('onReady', async () => { contract = contractOf(await app.openapi()) })
 
   app.addHook('onRequest', async ({ method, routeOptions }, { raw }) => {
     const sent = record(raw)
     raw.once('finish', () => {
-      contract ??= contractOf(app.swagger())
       const found = contract.violation({ method, path: routeOptions.url ?? 'nowhere', status: raw.statusCode, ...sent() })
       if (found) t.fail(found)
     })

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Validator } from '@seriousme/openapi-schema-validator'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import { test } from 'tap'
 import { CODES } from '../schemas/common.ts'
 import { breakingChanges } from './breaking-changes.ts'
@@ -24,6 +25,15 @@ function * objectsOf (value: unknown): Generator<Json> {
 const OPERATORS = /^\/(metrics|alerts)/
 // Alertmanager's body, to which its later versions may add.
 const OPEN = '/alerts/webhook'
+
+test('its schemas are such, which the service takes for granted when it starts', async (t) => {
+  const app = await build(t)
+  const document: Json = (await app.inject('/docs/json')).json()
+  const ajv = new Ajv2020({ strict: false })
+  const schemas = [...Object.values<Json>(document.components.schemas), ...[...objectsOf(document)].flatMap(({ schema }) => schema ?? [])]
+  t.ok(schemas.length > 50)
+  for (const schema of schemas) t.ok(ajv.validateSchema(schema), JSON.stringify([schema, ajv.errors]))
+})
 
 test('the document is OpenAPI 3.1, and whole', async (t) => {
   const app = await build(t)

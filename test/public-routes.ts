@@ -2,5 +2,5 @@
 export const PUBLIC = new Set([
   'GET /health', 'GET /ready', 'GET /status', 'GET /api', 'GET /.well-known/jwks.json',
   'POST /auth/register', 'POST /auth/login', 'POST /auth/refresh',
-  'GET /docs', 'GET /docs/', 'GET /docs/json', 'GET /docs/yaml', 'GET /docs/static/*', 'GET /docs/static/index.html', 'GET /docs/static/swagger-initializer.js'
+  'GET /docs', 'GET /docs/*'
 ].flatMap((route) => route.startsWith('GET') ? [route, route.replace('GET', 'HEAD')] : [route]))

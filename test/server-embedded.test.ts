@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { eventually } from './eventually.ts'
-import { PASSWORD, settings } from './helper.ts'
+import { PASSWORD, UNHURRIED, settings } from './helper.ts'
 import { listening, preload, run, start, WITH_OWN_STATE } from './processes.ts'
 import type { Test } from 'tap'
 
@@ -12,14 +12,14 @@ const SERVER = 'server.ts'
 const IN_A_TERMINAL = preload('process.stdout.isTTY = true')
 const ACCOUNT = { email: 'embedded@example.com', password: PASSWORD }
 
-test('without settings it brings its database, keeps what is in it, and takes it along when it ends', async (t) => {
+test('without a database it brings its database, keeps what is in it, and takes it along when it ends', async (t) => {
   const state = await folder(t)
-  const env = { XDG_STATE_HOME: state, PORT: '0' }
+  const env = { ...UNHURRIED, XDG_STATE_HOME: state, PORT: '0' }
   const first = start(t, SERVER, [], env, [...WITH_OWN_STATE, ...IN_A_TERMINAL])
   await eventually(() => first.stdout.includes('  try '), 60_000)
   t.match(first.stdout, /creating a PostgreSQL database in .* …\n/)
   t.match(first.stdout, /INFO.*: listening on http/, 'for eyes, in a terminal')
-  t.equal((await post(`${await listening(first)}/auth/register`)).status, 201)
+  t.match(await post(`${await listening(first)}/auth/register`), { status: 201 })
   first.child.kill('SIGINT')
   t.match(await first.ended, { code: 0, signal: null })
   await isStopped(t, state)
@@ -27,7 +27,7 @@ test('without settings it brings its database, keeps what is in it, and takes it
   const second = start(t, SERVER, [], env, WITH_OWN_STATE)
   const url = await listening(second)
   await eventually(async () => (await fetch(`${url}/ready`)).ok)
-  t.equal((await post(`${url}/auth/login`)).status, 200)
+  t.match(await post(`${url}/auth/login`), { status: 200 })
   second.child.kill('SIGTERM')
   t.match(await second.ended, { code: 0, signal: null })
   await isStopped(t, state)
@@ -84,4 +84,7 @@ async function isStopped (t: Test, state: string) {
   t.notMatch(await readdir(join(state, 'microts', 'data')).catch(() => []), ['postmaster.pid'], 'the database has stopped')
 }
 
-const post = (url: string) => fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(ACCOUNT) })
+async function post (url: string) {
+  const answer = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(ACCOUNT) })
+  return { status: answer.status, body: await answer.text() }
+}

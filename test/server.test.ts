@@ -1,9 +1,10 @@
+import { spawnSync } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { eventually } from './eventually.ts'
 import { databaseUrl, PASSWORD, settings } from './helper.ts'
-import { listening, run, start } from './processes.ts'
+import { listening, preload, run, start } from './processes.ts'
 import { startProxy } from './proxy.ts'
 
 const SERVER = 'server.ts'
@@ -26,6 +27,30 @@ test('it listens before its database is there, and is ready soon after it came',
   t.comment(`ready ${tookMs} ms after the database came`)
   t.equal((await register(url)).status, 201)
   t.equal(server.stdout.match(/listening on/g)?.length, 1)
+})
+
+test('what only Redis, or a new password, has a use for holds up no other start', async (t) => {
+  const server = start(t, SERVER, [], env, preload(`
+    import { createRequire } from 'node:module'
+    process.on('exit', () => console.log(Object.keys(createRequire('file:///').cache).join(' ')))`))
+  await listening(server)
+  server.child.kill('SIGTERM')
+  const { stdout } = await server.ended
+  t.match(stdout, /node_modules.fastify\W/)
+  t.notMatch(stdout, /node_modules.(ioredis|@fastify.redis|@zxcvbn-ts)\W/)
+})
+
+test('the heap may grow by a third between collections, as soon as all is loaded', async (t) => {
+  const { stdout: options } = spawnSync(process.execPath, ['--v8-options'], { encoding: 'utf8' })
+  const server = start(t, SERVER, [], env, preload(`
+    import v8 from 'node:v8'
+    import { syncBuiltinESMExports } from 'node:module'
+    v8.setFlagsFromString = console.log
+    syncBuiltinESMExports()`))
+  await listening(server)
+  const [flag, name] = /^(--[\w-]+)=\d+(?=\n.*listening on)/m.exec(server.stdout) ?? []
+  t.equal(flag, '--heap-growing-percent=30')
+  t.match(options, `${name} (`, 'this Node knows it')
 })
 
 test('outside production it says what to try, and that works', async (t) => {

@@ -1,4 +1,5 @@
 import { globSync, readFileSync } from 'node:fs'
+import { registerHooks } from 'node:module'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { parse } from 'yaml'
@@ -7,10 +8,29 @@ import manifest from '../package.json' with { type: 'json' }
 type Job = { 'timeout-minutes'?: number, permissions?: object, steps: { uses?: string, run?: string, with?: Record<string, unknown> }[] }
 type Workflow = { permissions: object, concurrency?: object, jobs: Record<string, Job> }
 
+// It is made for bundlers, and imports its schemas without saying that they are JSON.
+registerHooks({ load: (url, context, load) => load(url, url.endsWith('.json') ? { ...context, importAttributes: { type: 'json' } } : context) })
+const { convertWorkflowTemplate, NoOperationTraceWriter, parseWorkflow } = await import('@actions/workflow-parser')
+
 const read = (file: string) => readFileSync(join(import.meta.dirname, '..', file), 'utf8')
 const workflows = globSync('.github/workflows/*.{yml,yaml}', { cwd: join(import.meta.dirname, '..') })
 const dockerfile = read('deploy/Dockerfile')
 const lines = (text: string, pattern: RegExp) => text.split('\n').filter((line) => pattern.test(line))
+
+test('workflows are what GitHub takes', async (t) => {
+  for (const file of workflows) {
+    const workflow = read(file)
+    t.same(await faultsOf(workflow), [], file)
+    for (const [good, bad] of [['runs-on:', 'run-on:'], ['push:', 'pull:'], ['github.ref', 'github,ref'], ["'17 4 * * *'", "'17 4 * *'"]] as const) t.ok((await faultsOf(workflow.replace(good, bad))).length > 0, `which would refuse ${bad}`)
+  }
+})
+
+/** What GitHub's own parser says of a workflow. */
+async function faultsOf (content: string) {
+  const { context, value } = parseWorkflow({ name: 'workflow', content }, new NoOperationTraceWriter())
+  if (value) await convertWorkflowTemplate(context, value)
+  return context.errors.getErrors().map(({ message }) => message)
+}
 
 test('workflows name actions by commit, with the version beside it', async (t) => {
   t.ok(workflows.length > 0)

@@ -89,7 +89,7 @@ file.test('a caller that samples nothing gets no spans, and its trace is in the 
 
   t.same(collector.spans.filter(({ traceId }) => traceId === unsampled.traceId), [])
   t.match(lineOf(server.stdout, unsampled.traceId), { route: '/auth/login', statusCode: 401, level: 30 })
-  const probe = await ask(`${url}/health`)
+  const probe = await ask(`${url}/docs/json`)
   await eventually(() => lineOf(server.stdout, probe.traceId))
   t.notOk('span_id' in lineOf(server.stdout, probe.traceId), 'that of a probe too')
 })

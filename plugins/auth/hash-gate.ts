@@ -5,7 +5,11 @@ import type { Slots } from '../slots.ts'
 type Options = { slots: Slots, queueTimeoutMs: number, onHash?: (ms: number) => void, onDecline?: () => void }
 
 const FIRST_GUESS_MS = 50
-const WEIGHT_OF_LATEST = 0.1
+// A slower hash is believed sooner than a quicker one: those let in while a few were quick would wait for longer than they were promised.
+const WEIGHT_OF_SLOWER = 0.3
+const WEIGHT_OF_QUICKER = 0.03
+// One that met a pause of the whole process says little of the others.
+const MOST_TIMES_MEAN = 4
 
 /**
  * Lets as many hashes run at a time as there are cores: more would only add latency.
@@ -28,7 +32,8 @@ export function createHashGate ({ slots, queueTimeoutMs, onHash = () => {}, onDe
           return await hash()
         } finally {
           const tookMs = performance.now() - startedAt
-          meanMs += (tookMs - meanMs) * WEIGHT_OF_LATEST
+          const moreMs = Math.min(tookMs, MOST_TIMES_MEAN * meanMs) - meanMs
+          meanMs += moreMs * (moreMs > 0 ? WEIGHT_OF_SLOWER : WEIGHT_OF_QUICKER)
           onHash(tookMs)
         }
       })

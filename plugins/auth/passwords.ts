@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto'
-import { dictionary } from '@zxcvbn-ts/language-common'
 import fp from 'fastify-plugin'
 import { PasswordCommon, PasswordTooLong, PasswordTooShort, refusal } from '../errors.ts'
 import { buildOf, refuseOtherCpu } from './argon2-build.ts'
+import { isCommon } from './common-passwords.ts'
 import { createHashGate } from './hash-gate.ts'
+import { letLoopGoFirst } from './hash-threads.ts'
 import type { Config } from '../config/index.ts'
 import type { Slots } from '../slots.ts'
 
@@ -19,7 +20,6 @@ const MAX_LENGTH = 128
 const SERVICE_NAME = 'microts'
 const TELLING_LENGTH = 4
 const DURATIONS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
-const common = new Set(dictionary['passwords-common'])
 
 type Watch = Pick<Parameters<typeof createHashGate>[0], 'onHash' | 'onDecline'>
 type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_TIME' | 'ARGON2_PARALLELISM' | 'HASH_CONCURRENCY' | 'HASH_QUEUE_TIMEOUT'>
@@ -30,8 +30,7 @@ export async function createPasswords (config: Settings, slots: (count: number) 
   const { default: argon2 } = await import('argon2')
   const gate = createHashGate({ slots: slots(config.HASH_CONCURRENCY), queueTimeoutMs: config.HASH_QUEUE_TIMEOUT, ...watch })
   const parameters = { memoryCost: config.ARGON2_MEMORY, timeCost: config.ARGON2_TIME, parallelism: config.ARGON2_PARALLELISM }
-  const hashNow = async (password: string) => inOrder(await argon2.hash(password, { ...parameters, type: argon2.argon2id }))
-  const dummy = await hashNow(randomBytes(16).toString('hex'))
+  const dummy = hashOfNothing(parameters)
 
   return {
     gate,
@@ -44,7 +43,7 @@ export async function createPasswords (config: Settings, slots: (count: number) 
     },
 
     async hash (password: string) {
-      return gate.pass(() => hashNow(password.normalize('NFKC')))
+      return gate.pass(async () => inOrder(await argon2.hash(password.normalize('NFKC'), { ...parameters, type: argon2.argon2id })))
     },
 
     /** Takes as long for an account that does not exist, whose hash is undefined, as for one that does. */
@@ -61,6 +60,12 @@ export async function createPasswords (config: Settings, slots: (count: number) 
   }
 }
 
+/** To verify a password by it takes as long as by any other, and no password is right. No hash is computed for it, which would hold up the start. */
+function hashOfNothing ({ memoryCost: m, timeCost: t, parallelism: p }: { memoryCost: number, timeCost: number, parallelism: number }) {
+  const [salt, digest] = [16, 32].map((bytes) => randomBytes(bytes).toString('base64').replaceAll('=', ''))
+  return `$argon2id$v=19$m=${m},t=${t},p=${p}$${salt}$${digest}`
+}
+
 // The package writes m, p, t, where the reference implementation reads m, t, p and nothing else.
 const inOrder = (hash: string) => hash.replace(/m=(\d+),p=(\d+),t=(\d+)/, 'm=$1,t=$3,p=$2')
 
@@ -69,7 +74,7 @@ function faultOf (password: string, localPart: string, minLength: number) {
   if (length < minLength) return new PasswordTooShort(minLength)
   if (length > MAX_LENGTH) return new PasswordTooLong(MAX_LENGTH)
   const lower = password.toLowerCase()
-  if (common.has(lower)) return new PasswordCommon('This password is among the most common ones')
+  if (isCommon(lower)) return new PasswordCommon('This password is among the most common ones')
   if (lower.includes(SERVICE_NAME)) return new PasswordCommon('The password contains the name of the service')
   const own = localPart.toLowerCase()
   if (own.length >= TELLING_LENGTH && lower.includes(own)) return new PasswordCommon('The password contains a part of the e-mail address')
@@ -87,6 +92,9 @@ export default fp(async (app) => {
   metrics.gauge({ name: 'microts_hash_queue_length', help: 'Requests that wait for a hash', collect () { this.set(passwords.gate.queueLength) } })
   metrics.gauge({ name: 'microts_build_info', help: 'What is running', labelNames: ['version', 'node', 'argon2'] })
     .set({ version: app.release, node: process.version, argon2: passwords.build }, 1)
+
+  // Whose threads are there by then, since files were read.
+  app.addHook('onReady', async () => letLoopGoFirst())
 
   // Before the limits: of a flood only what is let in is counted, and the rest costs next to nothing.
   app.addHook('onRequest', function refuseIfBusy ({ routeOptions }, reply, done) {

@@ -1,8 +1,7 @@
 import { isUtf8 } from 'node:buffer'
+import { sign as signBytes } from 'node:crypto'
 import jwt from '@fastify/jwt'
-import { createSigner } from 'fast-jwt'
 import fp from 'fastify-plugin'
-import { v7 as uuidv7 } from 'uuid'
 import { TokenExpired, Unauthorized } from '../errors.ts'
 import { Recent } from './recent.ts'
 import type { FastifyRequest } from 'fastify'
@@ -40,7 +39,7 @@ const REQUIRED = ['iss', 'aud', 'sub', 'sid', 'iat', 'exp', 'jti']
 export default fp(async (app) => {
   const { JWT_ISSUER: iss, JWT_AUDIENCE: aud, ACCESS_TOKEN_TTL: ttl } = app.config
   const signers = new WeakMap<Key, (claims: Claims) => string>()
-  const verified = new Recent<string, Verified>(CACHE_SIZE)
+  const verified = new Recent<string | undefined, Verified>(CACHE_SIZE)      // by the header as most clients spell it
   let verifiedWith = app.keys.current
 
   await app.register(jwt, {
@@ -64,23 +63,21 @@ export default fp(async (app) => {
   function sign ({ id, sessionId }: Identity, sessionSeconds: number) {
     const iat = Math.floor(Date.now() / 1000)
     const expiresIn = Math.min(ttl, sessionSeconds)
-    const claims: Claims = { iss, aud, sub: id, sid: sessionId, iat, exp: iat + expiresIn, jti: uuidv7() }
+    const claims: Claims = { iss, aud, sub: id, sid: sessionId, iat, exp: iat + expiresIn, jti: app.nextId() }
     return { accessToken: signerOf(app.keys.current.signer())(claims), expiresIn }
   }
 
-  // @fastify/jwt makes a signer for each call when its keys are functions.
+  // @fastify/jwt makes a signer for each call when its keys are functions, and fast-jwt reads the PEM anew for each signature, which takes longer than to sign.
   function signerOf (key: Key) {
     const known = signers.get(key)
     if (known) return known
-    const pem = key.privateKey.export({ format: 'pem', type: 'pkcs8' })
-    const signer = createSigner({ algorithm: 'EdDSA', key: pem, kid: key.kid, header: { alg: 'EdDSA', typ: 'at+jwt' } })
+    const signer = createSigner(key)
     signers.set(key, signer)
     return signer
   }
 
   function recall (request: FastifyRequest) {
-    const token = bearerOf(request)
-    const known = token === undefined ? undefined : cache().get(token)
+    const known = cache().get(request.headers.authorization) ?? cache().get(headerOf(bearerOf(request)))
     return known && known.expiresAt > Date.now() ? known.identity : undefined
   }
 
@@ -91,7 +88,7 @@ export default fp(async (app) => {
     try {
       const { sub: id, sid: sessionId, exp } = await request.jwtVerify<Claims>()
       const identity = { id, sessionId }
-      if (verifiedBy === app.keys.current) cache().set(token, { identity, expiresAt: exp * 1000 })
+      if (verifiedBy === app.keys.current) cache().set(headerOf(token), { identity, expiresAt: exp * 1000 })
       return identity
     } catch (error) {
       const hasExpired = (error as { code?: string }).code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED'
@@ -116,7 +113,21 @@ export default fp(async (app) => {
     if (!key) throw new Unauthorized()
     return key.publicPem
   }
-}, { name: 'tokens', dependencies: ['config', 'keys', 'errors'] })
+}, { name: 'tokens', dependencies: ['config', 'errors', 'ids', 'keys'] })
+
+/** Signs claims as a JWT in its compact form (RFC 7515 section 7.1, RFC 8037 section 3.1). */
+function createSigner ({ kid, privateKey }: Key) {
+  const header = encode({ alg: 'EdDSA', typ: 'at+jwt', kid })
+  return (claims: Claims) => {
+    const input = `${header}.${encode(claims)}`
+    return `${input}.${signBytes(null, Buffer.from(input), privateKey).toString('base64url')}`
+  }
+}
+
+const encode = (json: object) => Buffer.from(JSON.stringify(json)).toString('base64url')
+
+// One entry for each token, however many spaces its header comes with.
+const headerOf = (token: string | undefined) => token && `Bearer ${token}`
 
 function bearerOf ({ headers: { authorization } }: FastifyRequest) {
   const token = authorization?.match(/^Bearer +([\w.-]+) *$/i)?.[1]

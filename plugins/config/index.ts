@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import envSchema from 'env-schema'
+import { Ajv, type ValidateFunction } from 'ajv'
 import fp from 'fastify-plugin'
 import { developmentSecrets } from './development.ts'
 import { faultsOf } from './faults.ts'
@@ -45,16 +45,31 @@ export function loadConfig (env: Env, folder = stateFolder(env)): Config {
   return Object.freeze(config)
 }
 
-function parse (data: Env, faults: string[]) {
-  try {
-    const config = envSchema<Config>({ schema: EnvSchema, data, env: false })
-    return faults.length === 0 ? config : undefined
-  } catch (error) {
-    const { errors } = error as { errors: { instancePath: string, message: string, params: { missingProperty?: string } }[] }
-    faults.push(...errors.map(({ instancePath, message, params }) =>
-      params.missingProperty ? `${params.missingProperty} is required` : `${instancePath.slice(1)} ${message}`))
-    return undefined
+// As env-schema does it, which takes a tenth of the start to compile what judges its own options.
+const ajv = new Ajv({
+  allErrors: true,
+  coerceTypes: true,
+  removeAdditional: 'all',
+  useDefaults: true,
+  validateSchema: false,
+  code: { optimize: false },
+  keywords: [{ keyword: 'separator', type: 'string', modifying: true, compile: split }]
+})
+const convert = ajv.compile<Config>(EnvSchema)
+
+/** Puts the list in the place of its text. */
+function split (separator: string) {
+  return function replace (...[text, place]: Parameters<ValidateFunction>) {
+    place!.parentData[place!.parentDataProperty] = text.split(separator).filter(Boolean)
+    return true
   }
+}
+
+function parse (data: Env, faults: string[]) {
+  const config: unknown = { ...data }
+  if (convert(config)) return faults.length === 0 ? config : undefined
+  faults.push(...convert.errors!.map(({ instancePath, message, params }) => params.missingProperty ? `${params.missingProperty} is required` : `${instancePath.slice(1)} ${message}`))
+  return undefined
 }
 
 // A blank is as good as nothing, in a list too.

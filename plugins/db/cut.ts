@@ -1,3 +1,5 @@
+import type { Signal } from '../deadline.ts'
+
 /** Work that went on when its request had ended, and was cut off. */
 export class Cut extends Error {
   constructor (reason: unknown) {
@@ -9,7 +11,7 @@ export class Cut extends Error {
 const LINGER_MS = 100
 
 /** The work's own end, or a Cut soon after the signal. */
-export async function untilCut<Result> (work: Promise<Result>, signal: AbortSignal | undefined): Promise<Result> {
+export async function untilCut<Result> (work: Promise<Result>, signal: Signal | undefined): Promise<Result> {
   if (!signal) return work
   const { promise: cut, reject } = Promise.withResolvers<never>()
   let timer: NodeJS.Timeout | undefined

@@ -1,24 +1,21 @@
-import { hash } from 'node:crypto'
 import postgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
 import pg, { type Pool, type PoolClient, type QueryResultRow } from 'pg'
-import { InternalServerError, ServiceUnavailable, unavailable } from '../errors.ts'
+import { ServiceUnavailable, unavailable } from '../errors.ts'
 import { Client } from './client.ts'
+import { createConnections } from './connections.ts'
 import { Cut, untilCut } from './cut.ts'
 import { createOutages } from './outages.ts'
+import { ask, askAsOne, transaction, type Sql } from './statements.ts'
 import { isBroken, isPassing, isTrouble } from './trouble.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Breaker } from '../breaker.ts'
 import type { Config } from '../config/index.ts'
+import type { Signal } from '../deadline.ts'
 import type { Slots } from '../slots.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { db: Db }
-}
-
-/** SQL with parameters. Infrastructure trouble is thrown as ServiceUnavailable. */
-export interface Sql {
-  query: <Row extends QueryResultRow> (text: string, values?: unknown[]) => Promise<Row[]>
 }
 
 export interface Db extends Sql {
@@ -37,7 +34,7 @@ type Needs = {
   /** As many as the pool has connections, so that it is here that a request waits for one. */
   slots: Slots
   patienceMs: number
-  deadline: () => AbortSignal | undefined
+  deadline: () => Signal | undefined
 }
 
 const TRIES = 3
@@ -54,12 +51,14 @@ const GREETING = `
   )`
 
 export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }: Needs): Db {
+  const connections = createConnections(pool)
   const outages = createOutages()
   let isAway = false      // as the checks see it
 
   return {
     lastOutage: outages.last,
-    query: (text, values) => insist((client, signal) => statement(client, signal, text, values)),
+    query: (...statement) => insist((client, signal) => ask(client, signal, statement)),
+    batch: (...statements) => insist((client, signal) => askAsOne(client, signal, statements)),
     tx: (work) => insist((client, signal) => transaction(client, signal, work)),
 
     async check (text) {
@@ -91,19 +90,19 @@ export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }
   }
 
   async function withClient<Result> (use: Use<Result>) {
-    const client = await pool.connect().catch((error) => {
+    const client = await connections.take().catch((error) => {
       outages.begin()
       throw unavailable(error)
     })
     const signal = deadline()
     try {
       const result = await untilCut(use(client, signal), signal)
-      client.release()
+      connections.giveBack(client)
       outages.end()
       return result
     } catch (error) {
-      // No rollback into a black hole: a broken client goes, and PostgreSQL rolls back when it is gone.
-      client.release(isBroken(error) ? error as Error : undefined)
+      if (isBroken(error)) connections.discard(client, error as Error)
+      else client.release()
       if (error instanceof Cut || !isTrouble(error)) throw error
       if (isBroken(error)) outages.begin()
       throw unavailable(error)
@@ -111,37 +110,7 @@ export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }
   }
 }
 
-type Use<Result> = (client: PoolClient, signal: AbortSignal | undefined) => Promise<Result>
-
-async function transaction<Result> (client: PoolClient, signal: AbortSignal | undefined, work: (tx: Sql) => Promise<Result>) {
-  await client.query('begin')
-  try {
-    const result = await work({ query: (text, values) => statement(client, signal, text, values) })
-    signal?.throwIfAborted()
-    const { command } = await client.query('commit')
-    if (command !== 'COMMIT') throw new InternalServerError({ cause: new Error('the work went on after one of its statements had failed') })
-    return result
-  } catch (error) {
-    if (!isBroken(error)) await client.query('rollback')
-    throw error
-  }
-}
-
-async function statement<Row extends QueryResultRow> (client: PoolClient, signal: AbortSignal | undefined, text: string, values?: unknown[]) {
-  signal?.throwIfAborted()
-  const { rows } = await client.query<Row>({ name: nameOf(text), text, values })
-  return rows
-}
-
-// A named statement is parsed and planned once per connection.
-const names = new Map<string, string>()
-function nameOf (text: string) {
-  const known = names.get(text)
-  if (known) return known
-  const name = hash('sha256', text).slice(0, 32)
-  names.set(text, name)
-  return name
-}
+type Use<Result> = (client: PoolClient, signal: Signal | undefined) => Promise<Result>
 
 /** How every connection of ours is opened: no wait without an end. */
 function connectionOptions (config: Config) {
@@ -167,7 +136,7 @@ async function greet (client: pg.ClientBase) {
 
 export default fp(async (app) => {
   const { config } = app
-  await app.register(postgres, { ...connectionOptions(config), max: config.DB_POOL_SIZE, maxLifetimeSeconds: LIFETIME_SECONDS })
+  await app.register(postgres, { ...connectionOptions(config), pipeline: true, max: config.DB_POOL_SIZE, maxLifetimeSeconds: LIFETIME_SECONDS })
   const checks = new pg.Pool({ ...connectionOptions(config), application_name: 'microts checks', max: CHECKS, connectionTimeoutMillis: CHECK_MS, query_timeout: CHECK_MS })
   app.addHook('onClose', () => checks.end())
   // One that breaks while somebody holds it, between two statements, tells so at the next one; unheard, it would end the process.

@@ -1,5 +1,7 @@
-import { STATUS_CODES } from 'node:http'
 import { isDeepStrictEqual } from 'node:util'
+
+// As in `methods`.
+const { STATUS_CODES } = process.getBuiltinModule('http')
 
 type Json = { [key: string]: any }
 

@@ -1,8 +1,11 @@
-import { STATUS_CODES, type IncomingMessage, type ServerResponse } from 'node:http'
 import { v7 as uuidv7 } from 'uuid'
 import { BadRequest, problemOf, RequestTimeout, type Refusal } from '../errors.ts'
 import type { Socket } from 'node:net'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
+
+// As in `methods`.
+const { STATUS_CODES } = process.getBuiltinModule('http')
 
 /** `_httpMessage` is the answer that is to be sent next. */
 export type Connection = Socket & { _httpMessage?: ServerResponse & { req: IncomingMessage } }

@@ -11,14 +11,15 @@ const CHUNKED = /^[ ,]*chunked$/i
 
 /** HTTP below and around routing: what the parser and the router refuse gets a problem document too. */
 export default fp(async (app) => {
-  app.addHook('onRequest', async function refuseAmbiguity ({ raw, is404, routeOptions }, reply) {
+  app.addHook('onRequest', function refuseAmbiguity ({ raw, is404, routeOptions }, reply, done) {
     const ambiguity = ambiguityOf(raw)
     // Of what follows an offer to upgrade, Node's parser loses what came in the same piece.
     if (ambiguity || raw.headers.upgrade !== undefined) reply.header('connection', 'close')
-    if (ambiguity) throw new BadRequest(ambiguity)
-    if (count(raw, 'authorization') > 1) throw new BadRequest('One Authorization header is allowed')
+    if (ambiguity) done(new BadRequest(ambiguity))
+    else if (count(raw, 'authorization') > 1) done(new BadRequest('One Authorization header is allowed'))
     // Before the body is looked at. @fastify/cors registers OPTIONS for every path there could be.
-    if (is404 || routeOptions.url === '*') throw new NotFound()
+    else if (is404 || routeOptions.url === '*') done(new NotFound())
+    else done()
   })
 
   // Who has said all there is to say may close that half of the connection; Node would take it for gone.
@@ -46,7 +47,12 @@ function ambiguityOf (raw: IncomingMessage): string | undefined {
 }
 
 function count ({ rawHeaders }: IncomingMessage, name: string) {
-  return rawHeaders.filter((header, i) => i % 2 === 0 && header.toLowerCase() === name).length
+  let found = 0
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const header = rawHeaders[i]!
+    if (header.length === name.length && header.toLowerCase() === name) found++
+  }
+  return found
 }
 
 /** Answers what the router refuses before any hook runs: a malformed path, a parameter that is too long. */

@@ -1,32 +1,24 @@
-import { LogController, type FastifyBaseLogger, type FastifyReply, type FastifyRequest } from 'fastify'
+import { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { v7 as uuidv7 } from 'uuid'
+import { SECRETS, withoutSecrets } from './redaction.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/index.ts'
 
 declare module 'fastify' {
-  interface FastifyInstance {
-    requestIdOf: (raw: IncomingMessage) => string
-    correlationIdOf: (raw: IncomingMessage, requestId: string) => string
-  }
   interface FastifyRequest {
-    /** The caller's x-correlation-id, or the request's own id. */
-    readonly correlationId: string
     /** Whether its line is logged. */
     isLogged: boolean
+  }
+  interface FastifyContextConfig {
+    /** Asked by machines at a steady pace: a good answer is no line of the log, unless at level debug. */
+    isProbe?: boolean
   }
 }
 
 type Ids = { trace_id: string, span_id: string }
 
 const CLIENT_LEFT = 499   // as nginx has it; nobody is sent that
-const ACCEPTED_ID = /^[A-Za-z0-9._-]{1,128}$/
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-|$)/
-const REDACTED = ['password', 'currentPassword', 'newPassword', 'refreshToken', 'accessToken', 'authorization', 'cookie', 'connectionString']
-
-const requestIdOf = (raw: IncomingMessage) => accepted(raw.headers['x-request-id']) ?? uuidv7()
-const correlationIdOf = (raw: IncomingMessage, requestId: string) => accepted(raw.headers['x-correlation-id']) ?? requestId
-const accepted = (id: string | string[] | undefined) => typeof id === 'string' && ACCEPTED_ID.test(id) ? id : undefined
 
 /** The caller's trace, if its traceparent is one (W3C Trace Context section 3.2): version 00 ends after the flags, later ones may go on. */
 function traceIdOf ({ headers }: IncomingMessage) {
@@ -44,9 +36,12 @@ class OneLine extends LogController {
     const reason = request.failure?.reason
     if (reason) request.log.warn({ ...lineOf(request, reply), reason }, 'request declined')
     else if (err) request.log.error({ ...lineOf(request, reply), err }, 'request failed')
-    else request.log.info(lineOf(request, reply), 'request')
+    else request.log[isCalm(request, reply) ? 'debug' : 'info'](lineOf(request, reply), 'request')
   }
 }
+
+// Every few seconds, and all alike: what is worth a line is a probe that is refused.
+const isCalm = ({ routeOptions }: FastifyRequest, { statusCode }: FastifyReply) => routeOptions.config.isProbe && statusCode < 400
 
 function lineOf (request: FastifyRequest, { statusCode, elapsedTime }: FastifyReply) {
   return {
@@ -64,14 +59,14 @@ export function loggerOptions (config: Config, isTerminal: boolean, currentSpan?
     logController: new OneLine({ requestIdLogLabel: 'requestId' }),
     logger: {
       level: config.LOG_LEVEL,
-      redact: REDACTED.flatMap((name) => [name, `*.${name}`, `*.*.${name}`]),
+      redact: SECRETS,
+      formatters: { log: withoutSecrets },
       serializers: { err: serializeError },
       ...(isTerminal ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname', singleLine: true } } } : {})
     },
-    genReqId: requestIdOf,
-    childLoggerFactory (log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
+    childLoggerFactory (this: FastifyInstance, log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
       const ids = currentSpan?.() ?? { trace_id: traceIdOf(raw) }
-      return log.child({ ...bindings, correlationId: correlationIdOf(raw, String(bindings.requestId)), ...ids }, options)
+      return log.child({ ...bindings, correlationId: this.correlationIdOf(raw, String(bindings.requestId)), ...ids }, options)
     }
   }
 }
@@ -91,21 +86,12 @@ export function serializeError (error: unknown): Logged {
 }
 
 export default fp(async (app) => {
-  app.decorate('requestIdOf', requestIdOf)
-  app.decorate('correlationIdOf', correlationIdOf)
-  app.decorateRequest('correlationId', {
-    getter (this: FastifyRequest) { return correlationIdOf(this.raw, this.id) }
-  })
-
   // An answer that nobody waits for is never completed.
   app.decorateRequest('isLogged', false)
-  app.addHook('onRequest', function noticeLeaving (request, reply, done) {
-    reply.raw.once('close', () => {
-      if (!request.isLogged) request.log.info({ ...lineOf(request, reply), statusCode: CLIENT_LEFT }, 'the client left')
-    })
-    done()
+  app.onEnd((request, reply) => {
+    if (!request.isLogged) request.log.info({ ...lineOf(request, reply), statusCode: CLIENT_LEFT }, 'the client left')
   })
   app.addHook('onError', async function noticeFailure (request, reply, error) {
     if (reply.raw.destroyed && (error?.statusCode ?? 500) >= 500) request.log.error({ err: error }, 'failed after the request had ended')
   })
-}, { name: 'logging' })
+}, { name: 'logging', dependencies: ['ending', 'ids'] })

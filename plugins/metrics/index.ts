@@ -2,6 +2,7 @@ import { createRequire } from 'node:module'
 import client, { Counter, Gauge, Histogram, Registry, type CounterConfiguration, type GaugeConfiguration, type HistogramConfiguration } from '@prometheus-io/client'
 import fp from 'fastify-plugin'
 import { asOpenMetrics } from './open-metrics.ts'
+import { SeriesCounter, SeriesHistogram } from './series.ts'
 import type { FastifyPluginAsync } from 'fastify'
 
 declare module 'fastify' {
@@ -25,6 +26,9 @@ export function createMetrics (registry = new Registry()) {
     counter: <Label extends string>(options: Omit<CounterConfiguration<Label>, 'registers'>) => new Counter({ ...options, registers }),
     gauge: <Label extends string>(options: Omit<GaugeConfiguration<Label>, 'registers'>) => new Gauge({ ...options, registers }),
     histogram: <Label extends string>(options: Omit<HistogramConfiguration<Label>, 'registers'>) => new Histogram({ ...options, registers }),
+    /** For what happens in each request. */
+    seriesCounter: (options: Omit<CounterConfiguration<string>, 'registers' | 'collect'>) => new SeriesCounter({ ...options, registers }),
+    seriesHistogram: (options: Omit<HistogramConfiguration<string>, 'registers'> & { buckets: number[] }) => new SeriesHistogram({ ...options, registers }),
 
     /** All of them as text, each form with its media type. */
     async expose (form: 'plain' | 'open' = 'plain') {

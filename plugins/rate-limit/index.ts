@@ -58,8 +58,9 @@ export default fp(async (app) => {
   app.decorate('limits', createLimits(app, log))
   app.decorateRequest('slots', null)
 
-  app.addHook('onRequest', async function countForAddress (request, reply) {
-    if (request.routeOptions.config.limit === undefined) await app.limits.take(request, reply, ['address'])
+  app.addHook('onRequest', function countForAddress (request, reply, done) {
+    if (request.routeOptions.config.limit !== undefined) return done()
+    app.limits.take(request, reply, ['address']).then(() => done(), done)
   })
 
   const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
@@ -84,13 +85,13 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
   const limiters = new Map(Object.entries(dimensions).map(([dimension, { max, seconds }]) => [dimension, app.createRateLimit({
     max,
     timeWindow: seconds * 1000,
-    keyGenerator: (request) => `{${dimension}:${values.get(request)}}|${origin}${slots++}`
+    keyGenerator: (request) => `{${dimension}:${values.get(request)}}|${slots++}-${origin}`
   })]))
 
-  const decisions = app.metrics.counter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
+  const decisions = app.metrics.seriesCounter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
   const counted = Object.fromEntries(Object.keys(dimensions).map((limit) => [limit, {
-    allowed: decisions.labels({ limit, decision: 'allowed' }),
-    refused: decisions.labels({ limit, decision: 'refused' })
+    allowed: decisions.series({ limit, decision: 'allowed' }),
+    refused: decisions.series({ limit, decision: 'refused' })
   }]))
 
   return { look, take, spend, attempt, countFailure }
@@ -145,8 +146,8 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     values.set(request, value)
     // No dimension has an allow list.
     const { key, remaining, ttlInSeconds: resetSeconds, isExceeded } = await limiters.get(dimension)!(request, { increment }) as Counted
-    if (isExceeded) counted[dimension]!.refused.inc()
-    else if (increment) counted[dimension]!.allowed.inc()
+    if (isExceeded) counted[dimension]!.refused()
+    else if (increment) counted[dimension]!.allowed()
     return { isExceeded, slot: { dimension, key, remaining, resetSeconds, ...dimensions[dimension] } }
   }
 

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import { SlotTable, type Slot } from './slot-table.ts'
+import { SlotTable } from './slot-table.ts'
 
 /** `current` is how many slots are taken, this one included, or max + 1 when refused; `ttl` is the time until a slot frees, in ms. */
 export type Decision = { current: number, ttl: number }
@@ -7,7 +7,7 @@ export type Callback = (error: Error | null, decision?: Decision) => void
 
 /**
  * An exact sliding log: at most `max` slots per key in any window, and the n-th slot frees exactly one window after it was
- * taken. A refused request takes none. Keys have the form `{dimension:value}|slotId`, so that one slot can be given back.
+ * taken. A refused request takes none. Keys have the form `{dimension:value}|slotId`, so that one slot can be given back; the id begins with a number that none of this process's other slots has.
  */
 export interface Log {
   incr: (key: string, done: Callback, windowMs: number, max: number) => void
@@ -33,28 +33,29 @@ export class SlidingLog implements Log {
   get size () { return [...this.#tables.values()].reduce((sum, { size }) => sum + size, 0) }
 
   incr (key: string, done: Callback, windowMs: number, max: number) {
-    const [name, table] = this.#find(key)
-    const slot = { key, takenAt: this.#now() }
-    const taken = table.taken(name, slot.takenAt)
-    const decision = { current: taken.length + 1, ttl: untilFree(taken[0] ?? slot, slot.takenAt, windowMs) }
-    if (taken.length < max) table.add(name, slot, windowMs)
-    done(null, decision)
+    const [name, id, table] = this.#find(key)
+    const now = this.#now()
+    const taken = table.taken(name, now)
+    const current = (taken?.size ?? 0) + 1
+    const row = current <= max ? table.add(name, id, now, windowMs) : taken!
+    done(null, { current, ttl: row.untilFree(now) })
   }
 
   read (key: string, done: Callback, windowMs: number, max: number) {
-    const [name, table] = this.#find(key)
+    const [name, , table] = this.#find(key)
     const now = this.#now()
     const taken = table.taken(name, now)
-    done(null, { current: taken.length < max ? taken.length : max + 1, ttl: taken[0] ? untilFree(taken[0], now, windowMs) : 0 })
+    const current = taken?.size ?? 0
+    done(null, { current: current < max ? current : max + 1, ttl: taken?.untilFree(now) ?? 0 })
   }
 
   refund (key: string) {
-    const [name, table] = this.#find(key)
-    table.remove(name, key)
+    const [name, id, table] = this.#find(key)
+    table.remove(name, id)
   }
 
   clear (key: string) {
-    const [name, table] = this.#find(key)
+    const [name, , table] = this.#find(key)
     table.clear(name)
   }
 
@@ -63,12 +64,11 @@ export class SlidingLog implements Log {
     for (const table of this.#tables.values()) table.prune(this.#now())
   }
 
-  #find (key: string): [name: string, table: SlotTable] {
+  #find (key: string): [name: string, id: number, table: SlotTable] {
     const dimension = key.slice(0, key.indexOf(':'))
     const table = this.#tables.get(dimension) ?? new SlotTable()
     this.#tables.set(dimension, table)
-    return [key.slice(0, key.lastIndexOf('|')), table]
+    const at = key.lastIndexOf('|')
+    return [key.slice(0, at), Number.parseInt(key.slice(at + 1), 10), table]
   }
 }
-
-const untilFree = ({ takenAt }: Slot, now: number, windowMs: number) => windowMs - (now - takenAt)

@@ -1,4 +1,5 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import { batchWrites } from './batches.ts'
 import type { Config } from '../config/index.ts'
 
 type Where = Pick<Config, 'REDIS_URL' | 'REDIS_CLUSTER_NODES'>
@@ -25,9 +26,13 @@ const connection = {
 /** The client of one Redis or of a cluster, which has not connected yet and goes on trying for ever once it has begun to. */
 export function createClient (config: Where): Redis | Cluster {
   const [first, ...others] = nodesOf(config)
-  if (config.REDIS_URL) return new Redis({ ...connection, ...first, lazyConnect: true, enableOfflineQueue: false, retryStrategy: pauseMs })
+  if (config.REDIS_URL) {
+    const client = new Redis({ ...connection, ...first, lazyConnect: true, enableOfflineQueue: false, retryStrategy: pauseMs })
+    batchWrites(client)
+    return client
+  }
   const { host, port, ...credentials } = first!
-  return new Cluster([{ host, port }, ...others.map(({ host, port }) => ({ host, port }))], {
+  const cluster = new Cluster([{ host, port }, ...others.map(({ host, port }) => ({ host, port }))], {
     lazyConnect: true,
     enableOfflineQueue: false,
     scaleReads: 'master',      // a replica may not have heard yet
@@ -40,6 +45,8 @@ export function createClient (config: Where): Redis | Cluster {
     slotsRefreshTimeout: connection.connectTimeout,
     slotsRefreshInterval: 0
   })
+  cluster.on('+node', batchWrites)
+  return cluster
 }
 
 /** Asks a cluster again and again who has which slots. ioredis does so too, but for ever when it is closed in the midst of it. */

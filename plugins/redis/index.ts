@@ -1,8 +1,6 @@
-import redis from '@fastify/redis'
 import fp from 'fastify-plugin'
-import { createClient, followSlots } from './client.ts'
-import { createListener, type OnMessage } from './listener.ts'
 import type { Cluster, Redis } from 'ioredis'
+import type { OnMessage } from './listener.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -35,6 +33,10 @@ export default fp(async (app) => {
     app.decorate('fastPath', null)
     return
   }
+  // Only here: a start without Redis need not load its client.
+  const { default: redis } = await import('@fastify/redis')
+  const { createClient, followSlots } = await import('./client.ts')
+  const { createListener } = await import('./listener.ts')
   const client = createClient(config)
   const listener = createListener(config)
   let trouble: unknown
@@ -109,11 +111,17 @@ async function pingAll (servers: Redis[]) {
   return Promise.all(servers.map((server) => server.ping()))
 }
 
+/** The time counts from the end of this turn, when commands leave. */
 async function within<Result> (ms: number, work: Promise<Result>) {
   let timer: NodeJS.Timeout | undefined
+  let leaving: NodeJS.Immediate | undefined
   const late = new Promise<never>((resolve, reject) => {
     // A loop that was held up runs timers before it reads what has come meanwhile.
-    timer = setTimeout(() => setImmediate(() => reject(new Error(`no answer from Redis within ${ms} ms`))), ms)
+    const expire = () => setImmediate(() => reject(new Error(`no answer from Redis within ${ms} ms`)))
+    leaving = setImmediate(() => { timer = setTimeout(expire, ms) })
   })
-  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+  return Promise.race([work, late]).finally(() => {
+    clearImmediate(leaving)
+    clearTimeout(timer)
+  })
 }

@@ -6,7 +6,7 @@ import { createCount } from './events.ts'
 import { createRefreshTokens, sha256, type RefreshClaim } from './refresh-token.ts'
 import { createRotation } from './rotation.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import type { Sql } from '../db/index.ts'
+import type { Sql } from '../db/statements.ts'
 
 declare module 'fastify' {
   interface FastifyInstance { sessions: ReturnType<typeof createSessions> }
@@ -22,6 +22,7 @@ type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, 
 
 const USER_AGENT_LENGTH = 256
 const EVICTED = 'session limit'
+const UNCHANGED = 'select id from users where id = $1 and epoch = $2 and disabled_at is null'
 // What has ended is refused with or without its row, which stays for whoever asks what happened.
 const KEEP_SECONDS = 86_400
 
@@ -39,11 +40,10 @@ export function createSessions ({ config, db, metrics, tokens, revocations, log 
     },
 
     /** Opens a session unless the account changed since its password was verified. Whoever is over the limit loses the session that was idle for longest. */
-    async open (user: Verified, device: Device, tx?: Sql) {
+    async open (user: Verified, device: Device, on: Sql = db) {
       const claim: RefreshClaim = { sessionId: uuidv7(), generation: 0, nonce: randomBytes(16) }
       const access = tokens.sign({ id: user.id, sessionId: claim.sessionId }, absoluteSeconds)
-      const insert = (on: Sql) => insertUnderLock(on, user, claim, device)
-      const evicted = tx ? await insert(tx) : await db.tx(insert)
+      const evicted = await insertUnderLock(on, user, claim, device)
       revocations.announce(evicted)
       count('opened')
       if (evicted.length > 0) count('revoked', EVICTED, evicted.length)
@@ -84,24 +84,24 @@ export function createSessions ({ config, db, metrics, tokens, revocations, log 
   }
 
   async function insertUnderLock (on: Sql, { id, epoch }: Verified, { sessionId, nonce }: RefreshClaim, { address, headers }: Device) {
-    const [user] = await on.query('select id from users where id = $1 and epoch = $2 and disabled_at is null for no key update', [id, epoch])
-    if (!user) throw new InvalidCredentials()
-    const [done] = await on.query<{ evicted: string[] }>(`
-      with surplus as (
+    // A statement sees what was committed before it began, so that the lock has one of its own.
+    const [opened] = await on.batch<{ evicted: string[] }>([`${UNCHANGED} for no key update`, [id, epoch]], [`
+      with unchanged as (${UNCHANGED}), surplus as (
         select id from sessions
-        where user_id = $2 and revoked_at is null and expires_at > now() and idle_expires_at > now()
-        order by last_seen_at desc, id desc offset $8
+        where user_id = (select id from unchanged) and revoked_at is null and expires_at > now() and idle_expires_at > now()
+        order by last_seen_at desc, id desc offset $3
       ), evicted as (
-        update sessions set revoked_at = now(), revoked_reason = $9 where id in (select id from surplus) returning id
+        update sessions set revoked_at = now(), revoked_reason = $4 where id in (select id from surplus) returning id
       ), noted as (
         insert into revocations (session_id) select id from evicted
       ), opened as (
         insert into sessions (id, user_id, nonce_hash, idle_expires_at, expires_at, ip, user_agent)
-        values ($1, $2, $3, now() + make_interval(secs => $4), now() + make_interval(secs => $5), $6, $7)
+        select $5, id, $6, now() + make_interval(secs => $7), now() + make_interval(secs => $8), $9, $10 from unchanged
       )
-      select array(select id::text from evicted) as evicted`,
-    [sessionId, id, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, address, headers['user-agent']?.slice(0, USER_AGENT_LENGTH), limit - 1, EVICTED])
-    return done!.evicted
+      select array(select id::text from evicted) as evicted from unchanged`,
+    [id, epoch, limit - 1, EVICTED, sessionId, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, address, headers['user-agent']?.slice(0, USER_AGENT_LENGTH)]])
+    if (!opened) throw new InvalidCredentials()
+    return opened.evicted
   }
 
   async function end (id: string, userId: string, reason: string) {

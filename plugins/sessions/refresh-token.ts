@@ -1,4 +1,4 @@
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac, hash, timingSafeEqual } from 'node:crypto'
 
 /** What a refresh token says: which session, the how-manieth token of it, and the session's secret nonce (16 bytes). */
 export type RefreshClaim = { sessionId: string, generation: number, nonce: Buffer }
@@ -52,5 +52,5 @@ function uuidOf (bytes: Buffer) {
 
 /** What the row keeps of a nonce, so that a dump of the database yields no token. */
 export function sha256 (nonce: Buffer) {
-  return createHash('sha256').update(nonce).digest()
+  return hash('sha256', nonce, 'buffer')
 }

@@ -11,6 +11,8 @@ type State = {
   rotatedAgoMs: number | null
   secondsLeft: number
   idleSecondsLeft: number
+  /** Of the next generation; null where this statement did not make it. */
+  advancedSecondsLeft: number | null
 }
 type Needs<Pair> = Pick<FastifyInstance, 'config' | 'db' | 'tokens'> & {
   log: Pick<FastifyBaseLogger, 'debug' | 'warn'>
@@ -20,6 +22,8 @@ type Needs<Pair> = Pick<FastifyInstance, 'config' | 'db' | 'tokens'> & {
 }
 
 const OUTAGE_MARGIN_MS = 5000
+// As an integer of PostgreSQL has it, with its successor.
+const MOST_GENERATIONS = 2 ** 31 - 2
 
 /**
  * The exchange of a refresh token for the next pair. The parent of the current token gets the same successor again for as long as
@@ -29,53 +33,51 @@ export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end, co
   return rotate
 
   async function rotate (claim: RefreshClaim) {
+    if (claim.generation > MOST_GENERATIONS) throw new InvalidRefreshToken()
     // Who loses a race looks again at what the winner left, and is judged by that.
     for (;;) {
-      const state = await find(claim)
+      const state = await advance(claim)
       if (!state?.isLive) throw new InvalidRefreshToken()
+      const isAdvanced = state.advancedSecondsLeft !== null
+      if (!isAdvanced && claim.generation >= state.generation) continue
+      if (!isAdvanced && !isRetry(claim, state)) return endStolen(claim, state)
+      const event = isAdvanced ? claim.generation > state.generation ? 'recovered' : 'refreshed' : 'replayed'
       const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
-      if (claim.generation < state.generation) {
-        if (!isRetry(claim, state)) return endStolen(claim, state)
-        count('replayed')
-        log.debug({ userId: state.userId, sessionId: claim.sessionId }, 'session replayed')
-        return pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
-      }
-      const idleSecondsLeft = await advance(claim)
-      if (idleSecondsLeft !== undefined) {
-        const event = claim.generation > state.generation ? 'recovered' : 'refreshed'
-        count(event)
-        log.debug({ userId: state.userId, sessionId: claim.sessionId }, `session ${event}`)
-        return pairOf(access, { ...claim, generation: claim.generation + 1 }, idleSecondsLeft)
-      }
+      count(event)
+      log.debug({ userId: state.userId, sessionId: claim.sessionId }, `session ${event}`)
+      return isAdvanced
+        ? pairOf(access, { ...claim, generation: claim.generation + 1 }, state.advancedSecondsLeft!)
+        : pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
     }
   }
 
-  // The row is looked up whatever its state, else a reused token would never be seen.
-  async function find ({ sessionId, nonce }: RefreshClaim) {
-    const [state] = await db.query<State>(`
-      select s.user_id as "userId", s.generation,
-             s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as "isLive",
-             (extract(epoch from now() - s.rotated_at) * 1000)::float8 as "rotatedAgoMs",
-             extract(epoch from s.expires_at - now())::float8 as "secondsLeft",
-             extract(epoch from s.idle_expires_at - now())::float8 as "idleSecondsLeft"
-      from sessions s join users u on u.id = s.user_id
-      where s.id = $1 and s.nonce_hash = $2`, [sessionId, sha256(nonce)])
-    return state
-  }
-
   /**
+   * The session as it was, whatever its state, else a reused token would never be seen; and in the same statement its next generation.
    * One winner: of many that present the current token, one finds its generation still there.
    * A token ahead of the row was signed by us and its rotation lost with a standby that lagged: the row catches up.
    */
   async function advance ({ sessionId, generation, nonce }: RefreshClaim) {
-    const [row] = await db.query<{ idleSecondsLeft: number }>(`
-      update sessions
-      set generation = $3 + 1, rotated_at = now(), last_seen_at = now(), idle_expires_at = least(now() + make_interval(secs => $4), expires_at)
-      where id = $1 and nonce_hash = $2 and generation <= $3
-        and revoked_at is null and expires_at > now() and idle_expires_at > now()
-      returning extract(epoch from idle_expires_at - now())::float8 as "idleSecondsLeft"`,
-    [sessionId, sha256(nonce), generation, config.REFRESH_IDLE_TTL])
-    return row?.idleSecondsLeft
+    const [state] = await db.query<State>(`
+      with found as (
+        select s.id, s.user_id, s.generation, s.rotated_at, s.expires_at, s.idle_expires_at,
+               s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as is_live
+        from sessions s join users u on u.id = s.user_id
+        where s.id = $1 and s.nonce_hash = $2
+      ), advanced as (
+        update sessions s
+        set generation = $3 + 1, rotated_at = now(), last_seen_at = now(), idle_expires_at = least(now() + make_interval(secs => $4), s.expires_at)
+        from found
+        where s.id = $1 and found.is_live and s.generation <= $3
+          and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
+        returning s.idle_expires_at
+      )
+      select found.user_id as "userId", found.generation, found.is_live as "isLive",
+             (extract(epoch from now() - found.rotated_at) * 1000)::float8 as "rotatedAgoMs",
+             extract(epoch from found.expires_at - now())::float8 as "secondsLeft",
+             extract(epoch from found.idle_expires_at - now())::float8 as "idleSecondsLeft",
+             extract(epoch from advanced.idle_expires_at - now())::float8 as "advancedSecondsLeft"
+      from found left join advanced on true`, [sessionId, sha256(nonce), generation, config.REFRESH_IDLE_TTL])
+    return state
   }
 
   function isRetry ({ generation }: RefreshClaim, { generation: current, rotatedAgoMs }: State) {

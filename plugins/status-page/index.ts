@@ -26,7 +26,7 @@ export default fp(async (app) => {
     everySecondsWithoutScript: EVERY_SECONDS_WITHOUT_SCRIPT
   }
   app.decorate('statusPage', {
-    headers: Object.freeze({ 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policyFor(style, script) }),
+    headers: Object.freeze({ ...app.pageHeaders, 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policyFor(style, script) }),
     render: (view) => page(assets, view)
   })
 }, { name: 'status-page', dependencies: ['security', 'traffic'] })

@@ -53,20 +53,26 @@ export function durationOf (seconds: number) {
   return `${Math.floor(seconds / size)} ${unit}${rest ? ` ${rest} ${next[1]}` : ''}`
 }
 
-const DAY = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit', timeZone: 'UTC' })
-const CLOCK = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone: 'UTC' })
+const DAY = once(() => new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit', timeZone: 'UTC' }))
+const CLOCK = once(() => new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone: 'UTC' }))
 
-export const dayOf = (time: Date) => `${DAY.format(time)} UTC`
-export const clockOf = (time: Date) => `${CLOCK.format(time)} UTC`
+export const dayOf = (time: Date) => `${DAY().format(time)} UTC`
+export const clockOf = (time: Date) => `${CLOCK().format(time)} UTC`
 
-const THREE_DIGITS = new Intl.NumberFormat('en-GB', { maximumSignificantDigits: 3 })
+const THREE_DIGITS = once(() => new Intl.NumberFormat('en-GB', { maximumSignificantDigits: 3 }))
 // Quantiles are not known better.
-const TWO_DIGITS = new Intl.NumberFormat('en-GB', { maximumSignificantDigits: 2 })
+const TWO_DIGITS = once(() => new Intl.NumberFormat('en-GB', { maximumSignificantDigits: 2 }))
 
 export type Quantity = (value: number) => [number: string, unit: string]
-export const rate: Quantity = (perSecond) => [THREE_DIGITS.format(perSecond), '/s']
-export const share: Quantity = (part) => [TWO_DIGITS.format(part * 100), '%']
-export const latency: Quantity = (ms) => ms < 995 ? [TWO_DIGITS.format(ms), 'ms'] : [TWO_DIGITS.format(ms / 1000), 's']
+export const rate: Quantity = (perSecond) => [THREE_DIGITS().format(perSecond), '/s']
+export const share: Quantity = (part) => [TWO_DIGITS().format(part * 100), '%']
+export const latency: Quantity = (ms) => ms < 995 ? [TWO_DIGITS().format(ms), 'ms'] : [TWO_DIGITS().format(ms / 1000), 's']
 
 /** As one text, with a space that does not break. */
 export const said = (quantity: Quantity, value: number) => quantity(value).join(quantity === rate ? '' : '\u00a0')
+
+// What Intl knows of a language is read when the page is asked for, not at each start.
+function once<Made> (make: () => Made) {
+  let made: Made | undefined
+  return () => (made ??= make())
+}

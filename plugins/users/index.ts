@@ -3,9 +3,10 @@ import { v7 as uuidv7 } from 'uuid'
 import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, refusal, Unauthorized } from '../errors.ts'
 import { createAdministration } from './administration.ts'
 import { canonicalEmail, localPartOf } from './email.ts'
+import { gather } from './gather.ts'
 import { COLUMNS, toUser, type User, type UserRow } from './rows.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
-import type { Sql } from '../db/index.ts'
+import type { Sql } from '../db/statements.ts'
 import type { Conditions } from '../etag.ts'
 import type { Device, Verified } from '../sessions/index.ts'
 
@@ -13,7 +14,7 @@ declare module 'fastify' {
   interface FastifyInstance { users: ReturnType<typeof createUsers> }
 }
 
-type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'beyondDeadline' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 type Account = Verified & { emailCanonical: string, passwordHash: string, isDisabled: boolean }
 type Draft = { email: string, emailCanonical: string, password: string, displayName: string | null }
 
@@ -24,8 +25,13 @@ const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp(
 // If-Match: * asks for any version there is (RFC 9110 section 13.1.1).
 const ANY = '*'
 
-export function createUsers ({ cache, db, passwords, sessions, revocations, etag, log }: Needs) {
+export function createUsers ({ cache, db, beyondDeadline, passwords, sessions, revocations, etag, log }: Needs) {
+  const tags = new WeakMap<User, string>()
   const administration = createAdministration({ cache, db, passwords, sessions, revocations })
+  const find = gather((ids) => beyondDeadline(async () => {
+    const rows = await db.query<UserRow>(`select ${COLUMNS} from users where id = any($1)`, [ids])
+    return new Map(rows.map((row) => [row.id, row]))
+  }))
 
   return {
     ...administration,
@@ -124,13 +130,17 @@ export function createUsers ({ cache, db, passwords, sessions, revocations, etag
     return { user: toUser(row), verified: { id: row.id, epoch: row.epoch } }
   }
 
-  // Different for each user, since all share the URL.
-  function etagOf ({ id, updatedAt }: User) {
-    return etag.of(`${id} ${updatedAt}`)
+  // Different for each user, since all share the URL. A user that is read from memory has its tag already.
+  function etagOf (user: User) {
+    const known = tags.get(user)
+    if (known) return known
+    const tag = etag.of(`${user.id} ${user.updatedAt}`)
+    tags.set(user, tag)
+    return tag
   }
 
   async function read (id: string): Promise<User> {
-    const [row] = await db.query<UserRow>(`select ${COLUMNS} from users where id = $1`, [id])
+    const row = await find(id)
     if (!row) throw new Unauthorized()
     return toUser(row)
   }
@@ -161,4 +171,4 @@ export function createUsers ({ cache, db, passwords, sessions, revocations, etag
 
 export default fp(async (app) => {
   app.decorate('users', createUsers(app))
-}, { name: 'users', dependencies: ['cache', 'db', 'passwords', 'sessions', 'revocations', 'etag'] })
+}, { name: 'users', dependencies: ['cache', 'db', 'deadline', 'passwords', 'sessions', 'revocations', 'etag'] })

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../eventually.ts'
@@ -6,8 +6,9 @@ import { databaseUrl, settings } from '../helper.ts'
 import { listening, start } from '../processes.ts'
 import { startProxy, type Mode } from '../proxy.ts'
 import { startRedis } from '../redis.ts'
-import { during, failed, isGood } from './judge.ts'
+import { failed, isGood } from './judge.ts'
 import { startLoad } from './load/index.ts'
+import type { Answer } from './client.ts'
 import type { Query } from './load/losses.ts'
 import type { Test } from 'tap'
 
@@ -49,6 +50,16 @@ export async function startService (t: Test, { env = {}, first = 'pass', target 
 
     get isAlive () { return server.child.exitCode === null && server.child.signalCode === null },
 
+    /** What the threads that hash have taken of the CPU, ms (proc(5)); 0 where the system does not say. */
+    async hashCpuMs () {
+      const tasks = `/proc/${server.child.pid}/task`
+      const times = await Promise.all((await readdir(tasks).catch(() => [])).map(async (id) => {
+        const [name, schedule] = await Promise.all([readFile(`${tasks}/${id}/comm`, 'utf8'), readFile(`${tasks}/${id}/schedstat`, 'utf8')])
+        return name === 'libuv-worker\n' ? Number(schedule.split(' ')[0]) / 1e6 : 0
+      }))
+      return times.reduce((sum, ms) => sum + ms, 0)
+    },
+
     /** What of it is in memory, MB; where the system does not say, nothing is known of it. */
     async memory () {
       const status = await readFile(`/proc/${server.child.pid}/status`, 'utf8').catch(() => '')
@@ -67,19 +78,21 @@ export async function startWorld (t: Test, options: Options = {}) {
 
   return Object.assign(service, { load, begunAt, recovery })
 
-  /** From the moment that it is well again: until ready and all kinds of work are good, and what fails after that. */
+  /** How long from the moment that it is well again until it was ready, all kinds of work were good, and nothing failed any more. */
   async function recovery (healedAt: number) {
     const { answers } = load
-    const first = (route: string) => answers.find((answer) => answer.route === route && answer.sentAt >= healedAt && isGood(answer))
     const routes = ['GET /ready', ...WRITES]
-    const isBack = await eventually(() => routes.every(first), LONG_MS).then(() => true, () => false)
-    const backMs = isBack ? Math.max(...routes.map(first).map((answer) => answer!.sentAt + answer!.ms - healedAt)) : Infinity
-    const calmAt = performance.now()
-    await delay(CALM_MS)
+    const firstGood = (route: string) => answers.find((answer) => answer.route === route && answer.sentAt >= healedAt && isGood(answer))
+    const lastFailed = () => failed(answers).map(answeredAt).filter((at) => at >= healedAt)
+    const isCalm = () => routes.every(firstGood) && Math.max(...lastFailed()) < performance.now() - CALM_MS
+    const isBack = await eventually(isCalm, LONG_MS).then(() => true, () => false)
+    const backMs = isBack ? Math.max(...routes.map((route) => answeredAt(firstGood(route)!)), ...lastFailed()) - healedAt : Infinity
     await load.stop()
-    return { backMs, relapses: failed(during(answers, calmAt)), losses: await load.losses() }
+    return { backMs, losses: await load.losses() }
   }
 }
+
+const answeredAt = ({ sentAt, ms }: Answer) => sentAt + ms
 
 /** When /status said so first. */
 export const saidAt = ({ load }: World, what: (status: any) => boolean, since: number) =>

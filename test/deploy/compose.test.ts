@@ -6,12 +6,10 @@ import { Ajv } from 'ajv'
 import { test } from 'tap'
 import { parse } from 'yaml'
 import { loadGiven, newKeys, random, wronglyGiven } from './given.ts'
-import { bindsOf, folder, networksOf, readStack } from './stack.ts'
-import type { Service } from './stack.ts'
+import { bindsOf, folder, networksOf, reaches, readStack, RELEASE } from './stack.ts'
 
-const release = { MICROTS_IMAGE: `registry.example.com/microts@sha256:${'0'.repeat(64)}`, JWT_ISSUER: 'https://id.example.com' }
 const cluster = parseEnv(readFileSync(join(folder, 'cluster.env'), 'utf8')) as Record<string, string>
-const prod = readStack('prod.yaml', release)
+const prod = readStack('prod.yaml', RELEASE)
 const dev = readStack('dev.yaml')
 const stacks = { prod, dev }
 const services = Object.entries(stacks).flatMap(([stack, { services }]) => Object.entries(services).map(([name, service]) => ({ stack, name, service })))
@@ -67,16 +65,21 @@ test('what serves has a health check and comes back; what has an end does not', 
 })
 
 test('databases are on an inner network alone, and what is published is published to this machine', (t) => {
+  const colours = Array.from(readFileSync(join(folder, '../tls/upstream.conf'), 'utf8').matchAll(/server 127\.0\.0\.1:(\d+)/g), ([, port]) => port!)
+  t.equal(colours.length, 4)
   for (const { stack, name, service } of services) {
     const isInner = networksOf(service).every((network) => stacks[stack as keyof typeof stacks].networks[network]?.internal)
     if (DATABASES.test(name)) t.ok(isInner, `${name} of ${stack}`)
-    for (const port of service.ports ?? []) t.match(port, /^127\.0\.0\.1:/, `${name} of ${stack}`)
+    for (const port of service.ports ?? []) {
+      t.match(port, /^127\.0\.0\.1:/, `${name} of ${stack}`)
+      t.notOk(colours.includes(port.split(':')[1]!), `${port} of ${stack} is none that nginx takes for a replica`)
+    }
   }
   t.end()
 })
 
 test('production has no secret by default, nor a release or an issuer: what is missing is named', (t) => {
-  for (const name of Object.keys(release)) t.throws(() => readStack('prod.yaml', { ...release, [name]: '' }), { message: RegExp(`^${name}: .`) })
+  for (const name of Object.keys(RELEASE)) t.throws(() => readStack('prod.yaml', { ...RELEASE, [name]: '' }), { message: RegExp(`^${name}: .`) })
   t.match(readFileSync(join(folder, '../../.gitignore'), 'utf8'), /^\/deploy\/compose\/secrets$/m)
   for (const [name, { file }] of Object.entries(prod.secrets)) t.equal(file, `./secrets/${name}`)
   t.same(Object.values(prod.services).flatMap((service) => bindsOf(service)).filter(({ source }) => source.startsWith('./secrets')).map(({ source }) => source), ['./secrets/keys'])
@@ -99,7 +102,7 @@ test('the service starts with the settings that production gives it, with one Re
   t.same(config.TRUSTED_PROXIES, prod.networks.outside!.ipam!.config.map(({ subnet }) => subnet))
 
   const nodes = Object.entries(prod.services).filter(([name]) => /^redis(-\d)?$/.test(name)).map(([, { networks }]) => `${(networks as Record<string, { ipv4_address: string }>).data!.ipv4_address}:6379`)
-  const { microts, ...others } = readStack('prod.yaml', { ...release, ...cluster }).services
+  const { microts, ...others } = readStack('prod.yaml', { ...RELEASE, ...cluster }).services
   const clustered = loadGiven(t, microts!.environment!, mounted({ ...contents, redis: nodes.join() }))
   t.match(clustered, { REDIS_URL: undefined, REDIS_CLUSTER_NODES: nodes })
   t.match(others.redis!.command!.join(' '), '--cluster-enabled yes')
@@ -143,8 +146,3 @@ test('what is mounted is in the repository, and what is scraped and told is in t
   }
   t.end()
 })
-
-function reaches (one: Service, other: Service) {
-  const there = networksOf(other)
-  return networksOf(one).some((network) => there.includes(network))
-}

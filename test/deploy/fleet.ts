@@ -4,7 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { eventually } from '../eventually.ts'
-import { bearer, PASSWORD, settings } from '../helper.ts'
+import { bearer, PASSWORD, PATIENT, settings } from '../helper.ts'
 import { decodeJwt, kidOf, makeKey, setOf } from '../plugins/auth/forge.ts'
 import { preload, ready, run, start } from '../processes.ts'
 import type { Test } from 'tap'
@@ -34,7 +34,7 @@ export async function startFleet (t: Test) {
   move(0)
   put(file, setOf(makeKey()))
   const ttl = { ACCESS_TOKEN_TTL: String(TTL_SECONDS) }
-  const env = { ...settings, ...ttl, DB_CONNECT_TIMEOUT: '20000', DB_QUERY_TIMEOUT: '20000', LOG_LEVEL: 'info', PORT: '0', JWT_KEYS: undefined, JWT_KEYS_FILE: file }
+  const env = { ...settings, ...ttl, ...PATIENT, LOG_LEVEL: 'info', PORT: '0', JWT_KEYS: undefined, JWT_KEYS_FILE: file }
   const origins = await Promise.all(SKEWS_SECONDS.map((skew) => ready(start(t, 'server.ts', [], env, timeOf(skew)))))
 
   return {

@@ -61,7 +61,7 @@ test('every query of the rules and the dashboard reads what a running service ex
   t.same(samples.get('microts_signing_key_since_timestamp_seconds')?.get('kid'), new Set([kidOf(key)]))
 
   const known: Samples = new Map([...samples, ...recorded(), ...[...OTHERS].map(([name, labels]) => [name, withLabels(labels)] as const)])
-  const routes = [...Object.keys(app.swagger().paths!), '/docs']
+  const routes = [...Object.keys((await app.openapi()).paths!), '/docs']
   const queries = [...rules, ...panels.flatMap(({ targets }) => targets), ...dashboard.annotations.list].map(({ expr }) => expr)
   t.same(queries.flatMap((expr) => [...faultsOf(expr, known, routes)]), [])
 })

@@ -33,6 +33,9 @@ export type Stack = {
 
 export const folder = join(import.meta.dirname, '../../deploy/compose')
 
+/** What prod.yaml cannot be read without. */
+export const RELEASE = { MICROTS_IMAGE: `registry.example.com/microts@sha256:${'0'.repeat(64)}`, JWT_ISSUER: 'https://id.example.com' }
+
 const VARIABLE = /\$(?:\$|\{(\w+)(?:(:?[-?])([^}]*))?\})/g
 
 /** A compose file as an engine reads it where the environment is `env`. */
@@ -56,6 +59,11 @@ export function readStack (file: string, env: Env = {}): Stack {
 }
 
 export const networksOf = ({ networks }: Service) => Array.isArray(networks) ? networks : Object.keys(networks)
+
+export function reaches (one: Service, other: Service) {
+  const there = networksOf(other)
+  return networksOf(one).some((network) => there.includes(network))
+}
 
 /** The places outside of it that a container sees, apart from volumes with a name. */
 export function bindsOf ({ volumes = [] }: Service) {

@@ -22,7 +22,7 @@ const { base, folder, podman, secrets } = image
 test('the image holds what runs, and nothing else', async (t) => {
   const files = await image.files()
   const ofOurs = files.filter((file) => file.startsWith('app/') && !file.startsWith('app/node_modules/'))
-  const allowed = /^app\/((app|server|tracing)\.ts|(plugins|routes|schemas|migrations)\/.*|deploy\/[\w-]+\.ts|package\.json|sbom\.spdx\.json|LICENSE|deploy\/)?$/
+  const allowed = /^app\/((app|server|tracing)\.ts|(plugins|routes|schemas|migrations)\/.*|deploy\/[\w-]+\.ts|package\.json|sbom\.spdx\.json|LICENSE|deploy\/|\.compiled\/.*)?$/
   t.same(ofOurs.filter((file) => !allowed.test(file)), [])
   t.same(files.filter((file) => /^app\/deploy\/./.test(file)).sort(), ['command', 'healthcheck', 'keys', 'locked-file', 'migrate', 'terminal', 'users'].map((name) => `app/deploy/${name}.ts`), 'the commands of operators')
   t.same(files.filter((file) => /(^|\/)(\.git|\.env|\.npmrc|test|tests)(\/|$)|\.map$|\.d\.ts$/.test(file)), [], 'no tests, no history, no settings, no source maps')
@@ -39,6 +39,7 @@ test('it says what it is', async (t) => {
   const { Labels: labels, Env: env, ...settings } = await image.inspect('.Config')
   t.match(settings, { User: '1000:1000', Entrypoint: ['node'], Cmd: ['server.ts'], WorkingDir: '/app' })
   t.match(env, ['PATH=/usr/local/bin', 'NODE_ENV=production'])
+  t.match(await image.node('-p', 'require("node:module").getCompileCacheDir()'), /^\/app\/.compiled\//, 'it need not compile what it was made with')
   t.match(await image.inspect('.HealthCheck'), { Test: ['CMD', 'node', 'deploy/healthcheck.ts'] })
   t.match(labels, { 'org.opencontainers.image.title': 'microts', 'org.opencontainers.image.version': '1.2.3', 'org.opencontainers.image.licenses': manifest.license, 'org.opencontainers.image.base.name': base })
   const size = await image.inspect('.Size')

@@ -3,7 +3,7 @@ import { NotFound } from '../../plugins/errors.ts'
 import { eventually } from '../eventually.ts'
 import { build, post, settings, sql } from '../helper.ts'
 import type { FastifyInstance } from 'fastify'
-import type { Sql } from '../../plugins/db/index.ts'
+import type { Sql } from '../../plugins/db/statements.ts'
 
 const UNAVAILABLE = { code: 'SERVICE_UNAVAILABLE', statusCode: 503 }
 const ONE = { DB_POOL_SIZE: '1' }

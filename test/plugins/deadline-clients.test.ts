@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { test, type Test } from 'tap'
+import { aborted } from '../aborted.ts'
 import { buildWith } from '../build-with.ts'
 import { eventually } from '../eventually.ts'
 import { createLog } from '../log.ts'
@@ -56,7 +57,7 @@ for (const [what, request, leave] of leaving) {
     const socket = ask(request)
     const { deadline } = await begun
     socket[leave]()
-    await once(deadline, 'abort')
+    await aborted(deadline)
     t.match(deadline.reason, { code: 'CLIENT_LEFT', statusCode: 499 })
     await log.line('the client left')
     work.reject(deadline.reason)
@@ -107,7 +108,7 @@ test('but not for longer than any other', async (t) => {
   const socket = ask(`${START.post}${BODY}{}`)
   const { deadline } = await begun
   socket.resetAndDestroy()
-  await once(deadline, 'abort')
+  await aborted(deadline)
   t.match(deadline.reason, { statusCode: 503, reason: 'the time for an answer is over' })
   await log.line('failed after the request had ended')
   t.same(linesOfMine(), [[30, 'the client left', 499], [50, 'failed after the request had ended', undefined]])

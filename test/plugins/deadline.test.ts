@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { test } from 'tap'
+import { Deadline, type Signal } from '../../plugins/deadline.ts'
 import { buildWith } from '../build-with.ts'
 import { eventually } from '../eventually.ts'
 import { post, signUp } from '../helper.ts'
@@ -70,7 +71,7 @@ test('what has a time of its own, or goes on without its client, says so', async
 
 test('all that is done for a request hears of the end in the same moment, and of its reason', async (t) => {
   const ended: [where: string, at: number, reason: unknown][] = []
-  const listen = (where: string, signal: AbortSignal | undefined) => {
+  const listen = (where: string, signal: Signal | undefined) => {
     signal!.addEventListener('abort', () => ended.push([where, performance.now(), signal!.reason]))
   }
   const app = await buildWith(t, (app) => app.get('/slow', async (request) => {
@@ -98,8 +99,22 @@ test('what was already too late before the handler is not begun', async (t) => {
   t.equal(begun, 0)
 })
 
+test('it ends once, with the first reason, and tells who listens then', async (t) => {
+  const deadline = new Deadline()
+  const told: string[] = []
+  const silenced = () => told.push('silenced')
+  deadline.addEventListener('abort', () => told.push(String(deadline.reason)))
+  deadline.addEventListener('abort', silenced)
+  deadline.removeEventListener('abort', silenced)
+  t.doesNotThrow(() => deadline.throwIfAborted())
+  deadline.end(new Error('first'))
+  deadline.end(new Error('second'))
+  t.same(told, ['Error: first'])
+  t.throws(() => deadline.throwIfAborted(), { message: 'first' })
+})
+
 test('an answer that is being sent is not cut', async (t) => {
-  let signal: AbortSignal | undefined
+  let signal: Signal | undefined
   const app = await buildWith(t, (app) => app.get('/long', async (request, reply) => {
     signal = request.deadline
     return reply.type('text/plain').send(Readable.from((async function * () {
@@ -110,7 +125,7 @@ test('an answer that is being sent is not cut', async (t) => {
   }), env)
   const answer = await fetch(`http://localhost:${(await wire(app)).port}/long`)
   t.equal(await answer.text(), 'begun, and ended')
-  t.type(signal, AbortSignal)
+  t.match(signal, { aborted: false })
 })
 
 test('what fails late is told to the log once, what succeeds late or was refused to nobody', async (t) => {

@@ -14,3 +14,12 @@ test("Swagger UI's own page, a file, may load as much and no more", async (t) =>
   t.match(file, { statusCode: 200, headers: { 'content-type': /^text\/html/ }, body: '<title>Swagger UI</title>' })
   t.equal(file.headers['content-security-policy'], page.headers['content-security-policy'])
 })
+
+test('a file that the browser has is not sent again', async (t) => {
+  const app = await build(t)
+  const url = '/docs/static/swagger-ui.css'
+  const { headers: { etag }, rawPayload } = await app.inject(url)
+  t.ok(rawPayload.length > 1000)
+  t.match(await app.inject({ url, headers: { 'if-none-match': String(etag) } }), { statusCode: 304, headers: { etag }, body: '' })
+  t.match(await app.inject({ url, headers: { range: 'bytes=0-9' } }), { statusCode: 206, headers: { 'content-length': '10', 'content-range': `bytes 0-9/${rawPayload.length}` } })
+})

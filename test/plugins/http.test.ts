@@ -64,7 +64,7 @@ test('no path leads where another one should', async (t) => {
     ['/%zz', 400], ['/health%', 400], ['/%ff', 400], ['/me/sessions/%e0%a4%a', 400], [`/me/sessions/${'a'.repeat(101)}`, 414],
     ['//health', 404], ['/health/', 404], ['/HEALTH', 404], ['/health;x', 404], ['/./health', 404], ['/x/../health', 404], ['/x/..%2fhealth', 404],
     ['/%2e%2e/health', 404], ['/health%00', 404], ['/health%20', 404], ['/docs/static/..%2f..%2fpackage.json', 404], ['/docs/static/%2e%2e/%2e%2e/package.json', 404],
-    ['/docs/static/%00', 404], ['*', 404]
+    ['/docs/static/%00', 404], ['/docs/nothing', 404], ['/docs/../health', 404], ['/docs/%2e%2e/health', 404], ['/docs/static/..%2f..%2fapi', 404], ['*', 404]
   ]
   for (const [path, status] of table) {
     const answer = await send(head(`GET ${path}`, 'X-Request-Id: of-mine', 'X-Correlation-Id: of-ours'))

@@ -16,8 +16,8 @@ test('a request is one line, with the template of its route', async (t) => {
   const app = await buildWith(t, (app) => app.get('/broken/:id', () => { throw new RangeError('boom') }), INFO, log)
   const { headers, user } = await signUp(app)
   const table: [request: InjectOptions, line: object][] = [
-    [{ url: '/health' }, { level: 30, method: 'GET', route: '/health', statusCode: 200 }],
-    [{ method: 'HEAD', url: '/health' }, { level: 30, method: 'HEAD', route: '/health', statusCode: 200 }],
+    [{ url: '/api' }, { level: 30, method: 'GET', route: '/api', statusCode: 200 }],
+    [{ method: 'HEAD', url: '/api' }, { level: 30, method: 'HEAD', route: '/api', statusCode: 200 }],
     [{ url: '/me', headers }, { level: 30, route: '/me', statusCode: 200, userId: user.id }],
     [{ method: 'DELETE', url: '/me/sessions/x', headers }, { level: 30, route: '/me/sessions/:id', statusCode: 400, userId: user.id }],
     [{ url: '/me' }, { level: 30, route: '/me', statusCode: 401 }],
@@ -41,6 +41,20 @@ test('a request is one line, with the template of its route', async (t) => {
   t.ok((log.lines[0]?.durationMs as number) > 0)
 })
 
+test('a good answer to a probe is a line at level debug alone', async (t) => {
+  const log = createLog()
+  const app = await build(t, { LOG_LEVEL: 'debug' }, { stream: log })
+  for (const url of ['/health', '/ready', '/metrics']) {
+    log.written.length = 0
+    await app.inject(url)
+    t.match(log.lines, [{ level: 20, msg: 'request', route: url, statusCode: 200 }])
+  }
+  app.health.drain()
+  log.written.length = 0
+  await app.inject('/ready')
+  t.match(log.lines, [{ level: 30, msg: 'request', route: '/ready', statusCode: 503 }])
+})
+
 test('an id of the caller is taken if it is one, and replaced if not', async (t) => {
   const log = createLog()
   const app = await build(t, INFO, { stream: log })
@@ -61,6 +75,23 @@ test('an id of the caller is taken if it is one, and replaced if not', async (t)
     const made = await ask({ 'x-request-id': id, 'x-correlation-id': id })
     t.match(made, { requestId: UUID_V7, correlationId: made.requestId })
   }
+})
+
+test('what a route logs has the ids of its request, and so does the line at its end', async (t) => {
+  const log = createLog()
+  const app = await buildWith(t, (app) => app.get('/talkative', async (request) => {
+    request.log.warn({ step: 1 }, 'first')
+    request.log.child({ part: 'inner' }).info('second')
+    request.log.debug('unheard')
+    return { level: request.log.level }
+  }), INFO, log)
+  await app.health.risen
+  log.written.length = 0
+  const answer = await app.inject('/talkative')
+  const ids = { requestId: answer.headers['x-request-id'], correlationId: answer.headers['x-correlation-id'] }
+  t.same(answer.json(), { level: 'info' })
+  t.match(log.lines, [{ ...ids, level: 40, step: 1, msg: 'first' }, { ...ids, level: 30, part: 'inner', msg: 'second' }, { ...ids, level: 30, route: '/talkative', msg: 'request' }])
+  for (const line of log.written) t.equal(line.match(/"requestId"/g)?.length, 1)
 })
 
 test('no input breaks a line, or colours it', async (t) => {
@@ -122,8 +153,12 @@ test('secrets are redacted wherever they are logged by mistake', async (t) => {
   const app = await build(t, INFO, { stream: log })
   const secrets = Object.fromEntries(['password', 'currentPassword', 'newPassword', 'refreshToken', 'accessToken', 'authorization', 'cookie', 'connectionString'].map((name) => [name, 'canary']))
   log.written.length = 0
-  app.log.info({ ...secrets, body: secrets, request: { headers: secrets } }, 'by mistake')
-  t.equal(log.written.join().match(/\[Redacted\]/g)?.length, 24)
+  app.log.info({ ...secrets, body: secrets, request: { headers: secrets }, list: [secrets], bare: Object.assign(Object.create(null), secrets) }, 'by mistake')
+  t.equal(log.written.join().match(/\[Redacted\]/g)?.length, 40)
+  app.log.child(secrets).info('by mistake')
+  t.equal(log.written.join().match(/\[Redacted\]/g)?.length, 48)
+  app.log.info({ a: { b: { c: { d: secrets } } }, at: new Date(0), nothing: null }, 'by mistake')
+  t.match(log.lines.at(-1), { a: { b: { c: { d: '[Redacted]' } } }, at: '1970-01-01T00:00:00.000Z', nothing: null }, 'nor is there anything so deep')
   t.notMatch(log.written.join(), 'canary')
 })
 

@@ -1,8 +1,11 @@
 import { performance } from 'node:perf_hooks'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { getHeapStatistics } from 'node:v8'
 import { test, type Test } from 'tap'
+import { build as buildApp } from '../../app.ts'
+import { loadConfig } from '../../plugins/config/index.ts'
 import { eventually } from '../eventually.ts'
-import { build, PASSWORD, post } from '../helper.ts'
+import { build, PASSWORD, post, settings } from '../helper.ts'
 import { createLog } from '../log.ts'
 import { isProblem } from '../problem.ts'
 import type { FastifyInstance } from 'fastify'
@@ -33,6 +36,16 @@ test('after one long pause, which is over, nobody is refused', async (t) => {
   await eventually(() => app.memoryUsage().eventLoopDelay === Infinity)
   t.match(await app.inject('/api'), { statusCode: 200 })
   t.equal(app.memoryUsage().eventLoopDelay, Infinity)
+})
+
+test('what held up the start refuses nobody after it', async (t) => {
+  const app = await buildApp(loadConfig({ ...settings, MAX_EVENT_LOOP_DELAY: '50' }))
+  t.teardown(() => app.close())
+  app.addHook('onReady', async () => { for (let i = 0; i < 4; i++) await nextTurn().then(() => block(BUSY_MS)) })
+  await app.ready()
+  await eventually(() => app.isUnderPressure() && Number.isFinite(app.memoryUsage().eventLoopDelay))
+  t.match(await app.inject('/api'), { statusCode: 200 })
+  t.ok(app.isUnderPressure())
 })
 
 test('while there is hardly any heap left, requests are refused too', async (t) => {

@@ -47,7 +47,7 @@ test('every statement finds its rows by an index, and every index is needed', as
 })
 
 test('no index holds what a refresh changes, so that PostgreSQL updates the row alone (HOT)', async (t) => {
-  const set = readFileSync(join(PLUGINS, 'sessions/rotation.ts'), 'utf8').match(/update sessions\s+set ([^`]+?)\s+where/)![1]!
+  const set = readFileSync(join(PLUGINS, 'sessions/rotation.ts'), 'utf8').match(/update sessions s\s+set ([^`]+?)\s+from/)![1]!
   const changed = [...set.matchAll(/(\w+) = /g)].map(([, column]) => column)
   t.ok(changed.includes('last_seen_at'), `${changed}`)
   t.same(await sql(`

@@ -1,9 +1,9 @@
 import { test, t as file } from 'tap'
 import { eventually } from '../eventually.ts'
-import { build, databaseUrl, post, signUp, sql } from '../helper.ts'
+import { build, databaseUrl, PATIENT, post, signUp, sql } from '../helper.ts'
 import { createLog } from '../log.ts'
 import { startProxy } from '../proxy.ts'
-import { BACKENDS, insertSessions, isAsleep, isThereWork, onDelete, PATIENT, purgeOf, revocations, rowsOf, sessions, untilAsleep, type Line } from './purge/replica.ts'
+import { BACKENDS, insertSessions, isAsleep, isThereWork, onDelete, purgeOf, revocations, rowsOf, sessions, untilAsleep, type Line } from './purge/replica.ts'
 
 file.beforeEach(() => sql('truncate users, sessions, revocations'))
 

@@ -10,7 +10,7 @@ test('a log line names the trace of the caller, if it is one', async (t) => {
   const app = await build(t, { LOG_LEVEL: 'info' }, { stream: log })
   const ask = async (traceparent: string) => {
     log.written.length = 0
-    t.equal((await app.inject({ url: '/health', headers: { traceparent } })).statusCode, 200, traceparent)
+    t.equal((await app.inject({ url: '/api', headers: { traceparent } })).statusCode, 200, traceparent)
     t.equal(log.lines.length, 1)
     return log.lines[0]?.trace_id
   }

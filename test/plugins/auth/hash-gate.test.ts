@@ -1,3 +1,4 @@
+import { performance } from 'node:perf_hooks'
 import { setImmediate as settled } from 'node:timers/promises'
 import { test } from 'tap'
 import { createHashGate } from '../../../plugins/auth/hash-gate.ts'
@@ -117,9 +118,20 @@ test('a timeout of nothing refuses whoever would have to wait', async (t) => {
 
 test('the estimate follows what hashes take: after quick ones the queue may be longer', async (t) => {
   const { gate, pass } = start({ concurrency: 1, queueTimeoutMs: 100 })
-  for (let i = 0; i < 100; i++) await gate.pass(async () => {})
+  for (let i = 0; i < 250; i++) await gate.pass(async () => {})
   names(101).forEach(pass)
   t.equal(gate.queueLength, 100, 'where two could wait at first')
+})
+
+test('the estimate follows a slower hash sooner than a quicker one', async (t) => {
+  let now = 0
+  t.intercept(performance, 'now', { value: () => now })
+  const { gate, pass } = start({ concurrency: 1, queueTimeoutMs: 1000 })
+  await gate.pass(async () => { now += 150 })      // 50 ms at first, and 0.3 of what it took more
+  await gate.pass(async () => { now += 50 })       // 80 ms now, less 0.03 of what it took less
+  await gate.pass(async () => { now += 10_000 })   // 79.1 ms now, and 0.3 of three times as much
+  for (const name of names(50)) pass(name).catch(() => {})
+  t.equal(gate.queueLength, 6, '6 times 150.29 ms')
 })
 
 test('while the gate is full, whatever needs a hash is refused at once and not counted as a failure; the rest goes on', async (t) => {

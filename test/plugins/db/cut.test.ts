@@ -1,6 +1,6 @@
-import { once } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
+import { aborted } from '../../aborted.ts'
 import { buildWith } from '../../build-with.ts'
 import { build, logIn, PASSWORD, signUp, sql } from '../../helper.ts'
 import { isProblem } from '../../problem.ts'
@@ -80,7 +80,7 @@ test('who waits for a connection until the time is over does not get one any mor
 test('a transaction whose time is over between two statements is taken back', async (t) => {
   const app = await buildWith(t, (app) => app.get('/between', async ({ deadline }) => app.db.tx(async (tx) => {
     await tx.query('insert into revocations (session_id) values (gen_random_uuid())')
-    await once(deadline, 'abort')
+    await aborted(deadline)
     await tx.query('select 1')
   })), { ...env, DB_POOL_SIZE: '1' })
   isProblem(t, await app.inject('/between'), 503, 'SERVICE_UNAVAILABLE')
@@ -91,7 +91,7 @@ test('a transaction whose time is over between two statements is taken back', as
 test('nor is it committed when the time is over with its last statement', async (t) => {
   const app = await buildWith(t, (app) => app.get('/last', async ({ deadline }) => app.db.tx(async (tx) => {
     await tx.query('insert into revocations (session_id) values (gen_random_uuid())')
-    await once(deadline, 'abort')
+    await aborted(deadline)
   })), { ...env, DB_POOL_SIZE: '1' })
   isProblem(t, await app.inject('/last'), 503, 'SERVICE_UNAVAILABLE')
   await isSound(t, app)

@@ -26,6 +26,20 @@ test('what ends within 100 ms after that keeps its connection', async (t) => {
   t.equal(getEventListeners(request.signal, 'abort').length, 0)
 })
 
+test('what is cut off says nothing of the other connections', async (t) => {
+  const { pg: { pool }, breakers } = await build(t, { DB_POOL_SIZE: '2' })
+  const request = new AbortController()
+  let signal: AbortSignal | undefined
+  const db = createDb({ pool, checks: pool, breaker: breakers.create('test'), slots: createSlots(2, () => undefined), patienceMs: 1000, deadline: () => signal })
+  const pids = () => Promise.all([1, 2].map(() => db.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.1)')))
+  const before = (await pids()).flat().map(({ pid }) => pid)
+  signal = request.signal
+  pool.once('acquire', () => setImmediate(() => request.abort(new ClientLeft())))
+  await t.rejects(db.query('select pg_sleep(5)'), new ClientLeft())
+  signal = undefined
+  t.equal((await pids()).flat().filter(({ pid }) => before.includes(pid)).length, 1)
+})
+
 test('it is cut 100 ms after the signal, and not at all without one', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())

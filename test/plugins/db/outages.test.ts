@@ -75,6 +75,19 @@ test('a silent server is answered for with 503 within 3 s, and 1 000 statements 
   t.same((await pids(app)).filter((pid) => used.includes(pid)), [], 'no connection of before')
 })
 
+test('where one connection has fallen silent, no request meets another', async (t) => {
+  const proxy = await startProxy(t, databaseUrl)
+  const app = await build(t, { DATABASE_URL: proxy.url })
+  const used = await pids(app)
+  proxy.forget()
+  await t.rejects(app.db.query('select 1'), UNAVAILABLE)
+
+  const now = await pids(app)
+  t.same(now.filter((pid) => used.includes(pid)), [])
+  t.equal(new Set(now).size, app.config.DB_POOL_SIZE)
+  t.same((await pids(app)).sort(), now.sort(), 'those of after that are kept')
+})
+
 test('a server that is away is answered for with 503 at once, and good again at its return', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
   const app = await build(t, { DATABASE_URL: proxy.url })

@@ -1,8 +1,8 @@
 import pg from 'pg'
 import { test, t as file } from 'tap'
 import { eventually } from '../../eventually.ts'
-import { build, databaseUrl, logIn, post, signUp, sql } from '../../helper.ts'
-import { insertSessions, isAsleep, isThereWork, onDelete, PATIENT, purgeOf, rowsOf, untilAsleep, type Line } from './replica.ts'
+import { build, databaseUrl, logIn, PATIENT, post, signUp, sql } from '../../helper.ts'
+import { insertSessions, isAsleep, isThereWork, onDelete, purgeOf, rowsOf, untilAsleep, type Line } from './replica.ts'
 import type { Test } from 'tap'
 
 const LOCK = "hashtextextended('microts purge sessions', 0)"

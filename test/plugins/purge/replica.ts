@@ -17,9 +17,6 @@ export const revocations: Rule = { table: 'revocations', first: '0', endedAt: 'a
 export const BACKENDS = "from pg_stat_activity where datname = current_database() and application_name = 'microts purge'"
 await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
 
-/** For a service that must not be refused because the machine is busy. */
-export const PATIENT = { DB_CONNECT_TIMEOUT: '20000', DB_QUERY_TIMEOUT: '20000' }
-
 /** What each replica has, without the rest of it. */
 export function purgeOf (t: Test, { lines = [], signal, url = databaseUrl, rules = [sessions], everyMs }: Settings = {}) {
   const stop = new AbortController()

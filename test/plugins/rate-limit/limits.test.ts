@@ -119,6 +119,17 @@ test('an exhausted address does not stop a token that was verified before; other
   t.equal((await me(app, A, fresh)).statusCode, 200)
 })
 
+test('a token that was verified before is known in whatever spelling its header comes', async (t) => {
+  for (const [first, then] of [['Bearer ', 'bearer   '], ['bearer   ', 'Bearer ']] as const) {
+    const app = await build(t, ADDRESS)
+    const { accessToken } = await signUp(app)
+    const spelled = (address: string, scheme: string) => ask(app, address, { url: '/me', headers: { authorization: `${scheme}${accessToken}` } })
+    await spelled(B, first)
+    await exhaust(app, A)
+    t.equal((await spelled(A, then)).statusCode, 200, then)
+  }
+})
+
 test('of many bad tokens at once as many are answered as the address has left', async (t) => {
   const app = await build(t, ADDRESS)
   const answers = await Promise.all(Array.from({ length: 300 }, (_, i) => me(app, A, `a.b.${i}`)))

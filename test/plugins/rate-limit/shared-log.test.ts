@@ -96,7 +96,6 @@ for (const [kind, startKind] of Object.entries(kinds)) {
     })
 
     await t.test('each name has a log of its own, whatever characters are in it, and none stays for ever', async (t) => {
-      const before = (await keys()).length
       const local = new SlidingLog()
       const logs = replicas.map(({ fastPath }) => fastPath ? createSharedLog(fastPath, local) : local)
       for (const name of NAMES) {
@@ -105,8 +104,9 @@ for (const [kind, startKind] of Object.entries(kinds)) {
           t.equal(current, i === 0 ? 1 : 2, JSON.stringify(name))
         }
       }
-      t.equal((await keys()).length - before + local.size, NAMES.length)
-      for (const key of await keys()) t.ok(await ttl(key) > 0, key)
+      const odd = (await keys()).filter((key) => key.includes('{odd:'))
+      t.equal(odd.length + local.size, NAMES.length)
+      for (const key of odd) t.ok(await ttl(key) > 0, key)
     })
   })
 }

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { test } from 'tap'
-import { bearer, build, databaseUrl, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
+import { bearer, build, databaseUrl, logIn, PASSWORD, PATIENT, post, signUp, sql } from '../../helper.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
@@ -99,6 +99,18 @@ for (const { overtakenBy, status } of [{ overtakenBy: 1, status: 200 }, { overta
   })
 }
 
+test('a refresh that waited for the row while the session was revoked gets nothing', async (t) => {
+  const app = await build(t)
+  const { user, refreshToken } = await signUp(app)
+  const release = await holding(t, 'update sessions set revoked_at = now() where user_id = $1', [user.id])
+
+  const refreshed = refresh(app, refreshToken)
+  await release()
+
+  t.equal((await refreshed).statusCode, 401)
+  t.match(await sql('select generation from sessions where user_id = $1', [user.id]), [{ generation: 0 }])
+})
+
 test('login against account deletion: nothing is left, and nothing fails', async (t) => {
   const app = await build(t)
   for (let trial = 0; trial < TRIALS; trial++) {
@@ -126,7 +138,7 @@ test('two password changes at once: one wins', async (t) => {
 })
 
 test('200 parallel logins leave 20 sessions, and the evicted ones are dead', async (t) => {
-  const [a, b] = [await build(t, { DB_QUERY_TIMEOUT: '20000', DB_CONNECT_TIMEOUT: '20000' }), await build(t, { DB_QUERY_TIMEOUT: '20000', DB_CONNECT_TIMEOUT: '20000' })]
+  const [a, b] = [await build(t, PATIENT), await build(t, PATIENT)]
   const { user, email } = await signUp(a)
 
   const logins = await Promise.all(Array.from({ length: 200 }, (_, i) => post(i % 2 ? a : b, '/auth/login', { email, password: PASSWORD })))

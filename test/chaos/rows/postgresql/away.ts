@@ -19,7 +19,7 @@ const away = ({ mode, p99Ms, mostMs }: Manner): Row['endure'] => async (t) => {
   await delay(AWAY_MS)
   const healedAt = performance.now()
   await world.database.set('pass')
-  const { backMs, relapses, losses } = await world.recovery(healedAt)
+  const { backMs, losses } = await world.recovery(healedAt)
 
   const { answers } = world.load
   const meanwhile = during(answers, struckAt, healedAt)
@@ -42,7 +42,6 @@ const away = ({ mode, p99Ms, mostMs }: Manner): Row['endure'] => async (t) => {
     'median of 503 when the breaker is open': percentile(declinedAtOnce, 50) <= Math.max(AT_ONCE_MS, 2 * percentile(probes, 50)),
     unready: unreadyMs <= UNREADY_MS && transitions(answers) === 2,
     'good again': backMs <= BACK_MS,
-    'nothing fails after that': relapses,
     'nothing acknowledged is lost': losses,
     'the process is alive': world.isAlive
   })

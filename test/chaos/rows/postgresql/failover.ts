@@ -28,7 +28,7 @@ async function failOver (t: Test) {
   await primary.stop()      // which sends all that it has written
   await standby.promote()
   const healedAt = performance.now()
-  const { backMs, relapses, losses } = await world.recovery(healedAt)
+  const { backMs, losses } = await world.recovery(healedAt)
 
   const { answers } = world.load
   const declined = during(answers, struckAt, healedAt).filter(isDeclined).filter(needsDatabase)
@@ -37,7 +37,6 @@ async function failOver (t: Test) {
     'it was noticed': declined.length > 0,
     'changes of /ready': transitions(answers) === 2,
     'good again': backMs <= BACK_MS,
-    'nothing fails after that': relapses,
     'nothing acknowledged is lost': losses,
     'the process is alive': world.isAlive
   })
