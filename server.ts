@@ -2,9 +2,8 @@ import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import closeWithGrace from 'close-with-grace'
+import { closing } from './plugins/http/closing.ts'
 import type { FastifyInstance } from 'fastify'
-import type { Server } from 'node:http'
-import type { Socket } from 'node:net'
 import type { Config } from './plugins/config/index.ts'
 
 // Hashes use libuv's pool, which is made at its first use; one thread more than hashes is left for DNS and files.
@@ -20,7 +19,7 @@ const { stateFolder } = await import('./plugins/config/state-folder.ts')
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
 
-let running: { app: FastifyInstance, dropIdle: () => void, countUncaught: () => void } | undefined
+let running: { app: FastifyInstance, closePort: () => Promise<void>, sweep: () => void, countUncaught: () => void } | undefined
 let database: ReturnType<typeof startDatabase> | undefined
 
 try {
@@ -52,7 +51,7 @@ async function start (settings: Config) {
   // The last hook is the first to run: after the last answer, and while there is still all that spans tell of.
   if (tracing) app.addHook('onClose', tracing.stop)
   const uncaught = app.metrics.counter({ name: 'microts_uncaught_errors_total', help: 'Errors that nobody caught: the process ends' })
-  running = { app, dropIdle: watchSockets(app.server), countUncaught: () => uncaught.inc() }
+  running = { app, ...closing(app.server), countUncaught: () => uncaught.inc() }
   await app.ready()
   // Where there is much memory V8 would let garbage pile up to several times what lives. Not before all is loaded: what was compiled is taken only under the flags that it was compiled under.
   setFlagsFromString('--heap-growing-percent=30')
@@ -91,22 +90,15 @@ function sentenceOf (error: Error) {
 }
 
 /** Unready at once, still serving while load balancers notice, then closed when all is answered, or nothing more can be. */
-async function drain ({ app, dropIdle }: NonNullable<typeof running>) {
+async function drain ({ app, closePort, sweep }: NonNullable<typeof running>) {
   app.health.drain()
-  if (app.server.listening) await delay(app.config.SHUTDOWN_DELAY)
-  setInterval(dropIdle, SWEEP_MS)
+  if (app.server.listening) {
+    await delay(app.config.SHUTDOWN_DELAY)
+    await closePort()
+  }
+  setInterval(sweep, SWEEP_MS)
   setTimeout(() => app.server.closeAllConnections(), app.config.REQUEST_TIMEOUT)
   await app.close()
-}
-
-// Browsers open connections to have them ready; Node does not take one for idle before its first request.
-function watchSockets (server: Server) {
-  const sockets = new Set<Socket>()
-  server.on('connection', (socket: Socket) => sockets.add(socket.once('close', () => sockets.delete(socket))))
-  return () => {
-    server.closeIdleConnections()
-    sockets.forEach((socket) => socket.bytesRead === 0 && socket.destroy())
-  }
 }
 
 /** A second start beside the first takes the next port, unless it was told which one to take. */

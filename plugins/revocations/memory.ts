@@ -66,10 +66,10 @@ export function createRevocations ({ read, markers, now = () => performance.now(
   }
 
   async function askAgain (sessionId: string) {
-    if (readSentAt === -Infinity) throw unavailable(new Error('the revocation feed has never been read'))
     await join().catch(() => {})
     if (revoked.has(sessionId)) return true
     if (isFresh()) return false
+    if (readSentAt === -Infinity) throw unavailable(new Error('the revocation feed has never been read'))
     if (!markers) throw unavailable(new Error('the revocation feed is stale'))
     return markers.has(sessionId).catch((error) => { throw unavailable(error) })
   }

@@ -81,14 +81,21 @@ test('a read that is too late for those who asked is there for the next', async 
 
 test('nobody is let in before the whole feed has been read once', async (t) => {
   const feed = watched({ has: async () => false })
+  feed.read = async () => { throw new Error('away') }
   t.notOk(feed.revocations.isLoaded)
   await t.rejects(async () => feed.revocations.isRevoked('alive'), UNAVAILABLE)
   feed.revocations.announce(['revoked'])
   t.equal(feed.revocations.isRevoked('revoked'), true)
-  await feed.revocations.refresh()
+})
 
+test('who comes before the first read is done waits for it', async (t) => {
+  const feed = watched()
+  feed.ids.push('revoked')
+  const answers = [feed.revocations.isRevoked('alive'), feed.revocations.isRevoked('revoked')]
+
+  t.same(await Promise.all(answers), [false, true])
+  t.equal(feed.reads, 1)
   t.ok(feed.revocations.isLoaded)
-  t.equal(feed.revocations.isRevoked('alive'), false)
 })
 
 test('where the feed is stale and cannot be read the markers decide', async (t) => {

@@ -1,0 +1,96 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { performance } from 'node:perf_hooks'
+import { Worker } from 'node:worker_threads'
+import { test, type Test } from 'tap'
+import { closing } from '../../plugins/http/closing.ts'
+
+test('who connected while the loop was busy is answered as the port closes, and nobody after', async (t) => {
+  const { port, closePort, client } = await serve(t)
+  client.connect()
+  client.send()
+  await closePort()
+
+  t.match(await client.outcome(), /^HTTP\/1.1 200 OK/)
+  await t.rejects(fetch(`http://127.0.0.1:${port}`), { cause: { code: 'ECONNREFUSED' } })
+})
+
+test('a request that came in while the loop was busy is answered before a sweep', async (t) => {
+  const { server, sweep, client } = await serve(t)
+  client.connect()
+  await once(server, 'connection')
+  client.send()
+  await sweep()
+
+  t.match(await client.outcome(), /^HTTP\/1.1 200 OK/)
+})
+
+test('a connection that says nothing is swept away', async (t) => {
+  const { server, sweep, client } = await serve(t)
+  client.connect()
+  await once(server, 'connection')
+  await sweep()
+
+  t.equal(await client.outcome(), 'nothing')
+})
+
+test('a loop that is always busy keeps the port open for a second at most', async (t) => {
+  const { server, closePort } = await serve(t)
+  const startedAt = performance.now()
+  let busy = setImmediate(function burn () {
+    const until = performance.now() + 5
+    while (performance.now() < until);
+    busy = setImmediate(burn)
+  })
+  await closePort()
+  clearImmediate(busy)
+
+  t.notOk(server.listening)
+  t.ok(performance.now() - startedAt >= 1000)
+})
+
+/** A server, and a client in a thread of its own, which does what it is told while nothing else runs here. */
+async function serve (t: Test) {
+  const server = createServer((request, response) => response.setHeader('connection', 'close').end('ok'))
+  const close = closing(server)
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as { port: number }
+  const steps = new Int32Array(new SharedArrayBuffer(8))
+  const worker = new Worker(CLIENT, { eval: true, workerData: { port, steps } })
+  const said = once(worker, 'message')
+  await once(worker, 'online')
+  t.teardown(() => {
+    server.close()
+    return worker.terminate()
+  })
+  return { server, port, ...close, client: { connect: () => step(1), send: () => step(2), outcome: async () => (await said)[0] as string } }
+
+  function step (number: number) {
+    Atomics.store(steps, 0, number)
+    Atomics.notify(steps, 0)
+    Atomics.wait(steps, 1, number - 1)
+  }
+}
+
+const CLIENT = `
+  const { once } = require('node:events')
+  const { connect } = require('node:net')
+  const { parentPort, workerData: { port, steps } } = require('node:worker_threads')
+  const told = (number) => Atomics.waitAsync(steps, 0, number - 1).value
+  const tell = (number) => {
+    Atomics.store(steps, 1, number)
+    Atomics.notify(steps, 1)
+  }
+
+  void async function () {
+    await told(1)
+    const socket = connect(port, '127.0.0.1')
+    let answer = ''
+    socket.on('data', (chunk) => { answer += chunk })
+    socket.on('error', ({ code }) => { answer = code })
+    socket.on('close', () => parentPort.postMessage(answer || 'nothing'))
+    await once(socket, 'connect')
+    tell(1)
+    await told(2)
+    socket.write('GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n', () => tell(2))
+  }()`
