@@ -18,6 +18,7 @@ type Options = { ports: { http: number, https: number }, replicas: { blue: numbe
 
 export const NAME = 'id.example.com'
 const SOURCE = join(import.meta.dirname, '../../../deploy/tls')
+const PATIENCE_MS = 30_000
 const TEMPORARY = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
 
 /** A real nginx with the files of deploy/tls, but for ports, addresses and folders; gone when the test ends. */
@@ -61,11 +62,13 @@ export async function startNginx (t: Test, { ports, replicas, edit = (config) =>
 
     reload,
 
-    /** Lets another colour serve: one line, and a reload. */
+    /** Lets another colour serve: one line, a reload, and the wait for the workers that know the old one. */
     async switchTo (colour: Colour) {
       const config = await readFile(at('upstream.conf'), 'utf8')
       await writeFile(at('upstream.conf'), replaced(config, /default \w+;/, `default ${colour};`))
+      const before = await workers()
       await reload()
+      await eventually(async () => !(await workers()).some((worker) => before.includes(worker)), PATIENCE_MS)
     },
 
     /** A new certificate under the old name, from the next reload on. */
@@ -77,6 +80,11 @@ export async function startNginx (t: Test, { ports, replicas, edit = (config) =>
     },
 
     log: async (name: 'access' | 'error') => readFile(at(`${name}.log`), 'utf8')
+  }
+
+  async function workers () {
+    const text = await readFile(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8')
+    return text.trim().split(' ')
   }
 
   async function reload () {

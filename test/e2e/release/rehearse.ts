@@ -68,13 +68,13 @@ test('a release and its roll-back, blue and green behind nginx, while clients go
       fresh = await startColour(t, next, green, env)
       await check(t, next, fresh.origins)
     })
-    await take('switch to green, and drain blue at once', () => change('green', old))
+    await take('switch to green, and drain blue', () => change('green', old))
     await take(`green serves, ${nextVersion}`, flow)
     await take(`roll back: start blue, ${version}, on the schema of ${nextVersion}, and check it`, async () => {
       old = await startColour(t, ROOT, blue, env)
       await check(t, ROOT, old.origins)
     })
-    await take('switch to blue, and drain green at once', () => change('blue', fresh))
+    await take('switch to blue, and drain green', () => change('blue', fresh))
     await take(`blue serves, ${version}`, flow)
     await Promise.all(loads.map((load) => load.stop()))
     await take(`tests of ${version} on the schema of ${nextVersion}`, () => runTests(next, KEY_TESTS))
@@ -86,15 +86,15 @@ test('a release and its roll-back, blue and green behind nginx, while clients go
     return stdout.trim().split('\n').map((line) => line.replace(/^up +/, '')).join(', ')
   }
 
-  /** Nobody waits until nginx has let go of the old colour: it goes on serving for SHUTDOWN_DELAY. */
   async function change (colour: Colour, before: { drain: () => Promise<Ending[]> }) {
     const toldAt = Date.now()
     await nginx.switchTo(colour)
+    const letGoAfter = Date.now() - toldAt
     const exits = told(await before.drain())
     const lines = (await nginx.lines()).filter(({ at, upstream }) => at > toldAt && upstream)
     const [its, others] = [lines.filter((line) => line.colour === colour), lines.filter((line) => line.colour !== colour)]
     const [first, last] = [Math.min(...its.map(({ at }) => at)) - toldAt, Math.max(toldAt, ...others.map(({ at }) => at)) - toldAt]
-    return `first answer of ${colour} after ${Math.round(first)} ms, last one of the other after ${Math.round(last)} ms; ${exits}`
+    return `first answer of ${colour} after ${Math.round(first)} ms, last one of the other after ${Math.round(last)} ms, old workers gone after ${letGoAfter} ms; ${exits}`
   }
 })
 

@@ -188,7 +188,9 @@ test('its deadlines fit those of microts', async (t) => {
   t.equal(kept.length, 2)
   for (const ms of kept) t.ok(ms < SHUTDOWN_DELAY.default, 'nginx lets go of an idle connection before a replica that drains does')
   t.ok(deadline(config, 'proxy_read_timeout')[0]! > REQUEST_TIMEOUT.default, 'microts gives up first, and says so')
-  t.ok(deadline(config, 'worker_shutdown_timeout')[0]! > SHUTDOWN_TIMEOUT.default, 'an old worker stays for as long as an answer may take')
+  const [stays, keeps] = [deadline(config, 'worker_shutdown_timeout')[0]!, deadline(config, 'keepalive_time')[0]!]
+  t.ok(stays > SHUTDOWN_TIMEOUT.default, 'an old worker stays for as long as an answer may take')
+  t.ok(stays > keeps + REQUEST_TIMEOUT.default, 'and for as long as a connection is kept')
 })
 
 test('only what can be done twice is sent to another replica, and what the first one never got', async (t) => {
