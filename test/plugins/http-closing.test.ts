@@ -55,42 +55,39 @@ async function serve (t: Test) {
   const close = closing(server)
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const { port } = server.address() as { port: number }
-  const steps = new Int32Array(new SharedArrayBuffer(8))
-  const worker = new Worker(CLIENT, { eval: true, workerData: { port, steps } })
-  const said = once(worker, 'message')
-  await once(worker, 'online')
+  const done = new Int32Array(new SharedArrayBuffer(4))
+  const worker = new Worker(CLIENT, { eval: true, workerData: { port, done } })
+  const outcome = once(worker, 'message')
   t.teardown(() => {
     server.close()
     return worker.terminate()
   })
-  return { server, port, ...close, client: { connect: () => step(1), send: () => step(2), outcome: async () => (await said)[0] as string } }
+  return { server, port, ...close, client: { connect: () => tell('connect'), send: () => tell('send'), outcome: async () => (await outcome)[0] as string } }
 
-  function step (number: number) {
-    Atomics.store(steps, 0, number)
-    Atomics.notify(steps, 0)
-    Atomics.wait(steps, 1, number - 1)
+  function tell (step: string) {
+    const before = Atomics.load(done, 0)
+    worker.postMessage(step)
+    Atomics.wait(done, 0, before)
   }
 }
 
 const CLIENT = `
-  const { once } = require('node:events')
   const { connect } = require('node:net')
-  const { parentPort, workerData: { port, steps } } = require('node:worker_threads')
-  const told = (number) => Atomics.waitAsync(steps, 0, number - 1).value
-  const tell = (number) => {
-    Atomics.store(steps, 1, number)
-    Atomics.notify(steps, 1)
+  const { parentPort, workerData: { port, done } } = require('node:worker_threads')
+  let socket
+  let answer = ''
+  const steps = {
+    connect () {
+      socket = connect(port, '127.0.0.1', tell)
+      socket.on('data', (chunk) => { answer += chunk })
+      socket.on('error', ({ code }) => { answer = code })
+      socket.on('close', () => parentPort.postMessage(answer || 'nothing'))
+    },
+    send: () => socket.write('GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n', tell)
   }
+  parentPort.on('message', (step) => steps[step]())
 
-  void async function () {
-    await told(1)
-    const socket = connect(port, '127.0.0.1')
-    let answer = ''
-    socket.on('data', (chunk) => { answer += chunk })
-    socket.on('error', ({ code }) => { answer = code })
-    socket.on('close', () => parentPort.postMessage(answer || 'nothing'))
-    await once(socket, 'connect')
-    tell(1)
-    await told(2)
-    socket.write('GET / HTTP/1.1\\r\\nhost: a\\r\\n\\r\\n', () => tell(2))
-  }()`
+  function tell () {
+    Atomics.add(done, 0, 1)
+    Atomics.notify(done, 0)
+  }`
