@@ -1,9 +1,9 @@
 import { hash, randomBytes } from 'node:crypto'
-import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import { normalizeIP } from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { ClientLeft, tooManyRequests } from '../errors.ts'
 import { createSharedLog } from './shared-log.ts'
-import { SlidingLog, type Log } from './sliding-log.ts'
+import { SlidingLog, type Decision, type Log } from './sliding-log.ts'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config/index.ts'
 
@@ -22,14 +22,15 @@ declare module 'fastify' {
 type Dimension = keyof ReturnType<typeof dimensionsOf>
 /** What is counted, and for whom; of an address, the request knows for whom. */
 type Subject = [dimension: Dimension, value?: string]
-type Counted = Extract<Awaited<ReturnType<ReturnType<FastifyInstance['createRateLimit']>>>, { isAllowed: false }>
-type Slot = { dimension: Dimension, key: string, max: number, seconds: number, remaining: number, resetSeconds: number }
+type Slot = { dimension: Dimension, key: string, policy: string, remaining: number, resetSeconds: number }
+type Limit = { max: number, windowMs: number, policy: string, allowed: () => void, refused: () => void }
+type Asked = { slot: Slot, isExceeded: boolean }
 
 interface Limits {
   /** Takes no slot, but throws RateLimitExceeded where none is left. */
   look: (request: FastifyRequest, reply: FastifyReply, subject: Subject) => Promise<void>
-  /** Takes a slot of each, or none of them and throws RateLimitExceeded. */
-  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Promise<unknown>
+  /** Takes a slot of each, or none of them and throws RateLimitExceeded; at once where the log is in memory. */
+  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Slot[] | Promise<Slot[]>
   /** Takes slots for `work`; when it ends in a failure of ours, they are given back. */
   spend: <Result>(request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) => Promise<Result>
   /** Counts a failed login: success gives the slots back and ends the account's row of failures, and so does a failure of ours, but for the row. */
@@ -54,67 +55,61 @@ const dimensionsOf = (config: Config) => ({
 export default fp(async (app) => {
   const local = new SlidingLog()
   const log = app.fastPath ? createSharedLog(app.fastPath, local) : local
-  await app.register(rateLimit, { global: false, store: storeOf(log) })
   app.decorate('limits', createLimits(app, log))
   app.decorateRequest('slots', null)
 
-  app.addHook('onRequest', function countForAddress (request, reply, done) {
-    if (request.routeOptions.config.limit !== undefined) return done()
-    app.limits.take(request, reply, ['address']).then(() => done(), done)
+  app.addHook('onRequest', async function countForAddress (request, reply) {
+    if (request.routeOptions.config.limit === undefined) await app.limits.take(request, reply, ['address'])
   })
 
   const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 }, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'security'] })
 
-// It makes one store of the class and a child of that for each limiter; all dimensions share the log.
-function storeOf (log: Log) {
-  return class Store {
-    incr = log.incr.bind(log)
-    read = log.read.bind(log)
-    child () { return this }
-  }
-}
-
 function createLimits (app: FastifyInstance, log: Log): Limits {
-  const dimensions = dimensionsOf(app.config)
-  const values = new WeakMap<FastifyRequest, string>()
   // Of this process among all.
   const origin = randomBytes(6).toString('base64url')
   let slots = 0
-  const limiters = new Map(Object.entries(dimensions).map(([dimension, { max, seconds }]) => [dimension, app.createRateLimit({
-    max,
-    timeWindow: seconds * 1000,
-    keyGenerator: (request) => `{${dimension}:${values.get(request)}}|${slots++}-${origin}`
-  })]))
 
   const decisions = app.metrics.seriesCounter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
-  const counted = Object.fromEntries(Object.keys(dimensions).map((limit) => [limit, {
+  const limits = Object.fromEntries(Object.entries(dimensionsOf(app.config)).map(([limit, { max, seconds }]) => [limit, {
+    max,
+    windowMs: seconds * 1000,
+    policy: `"${limit}";q=${max};w=${seconds}`,
     allowed: decisions.series({ limit, decision: 'allowed' }),
     refused: decisions.series({ limit, decision: 'refused' })
-  }]))
+  }])) as Record<Dimension, Limit>
 
   return { look, take, spend, attempt, countFailure }
 
   async function look (request: FastifyRequest, reply: FastifyReply, subject: Subject) {
-    const { slot, isExceeded } = await ask(request, subject, false)
+    const { slot, isExceeded } = await ask(request, subject, 'look')
     if (isExceeded) refuse(reply, slot)
   }
 
-  async function take (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) {
+  function take (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) {
     request.slots = slotsOf(request)
     const taken: Slot[] = []
-    for (const subject of subjects) {
-      const { slot, isExceeded } = await ask(request, subject, true)
+    return next()
+
+    function next (): Slot[] | Promise<Slot[]> {
+      if (taken.length === subjects.length) {
+        request.slots!.push(...taken)
+        tell(reply, request.slots!)
+        return taken
+      }
+      const asked = ask(request, subjects[taken.length]!, 'take')
+      return asked instanceof Promise ? asked.then(admit) : admit(asked)
+    }
+
+    function admit ({ slot, isExceeded }: Asked) {
       if (isExceeded) {
         taken.forEach(({ key }) => log.refund(key))
         refuse(reply, slot)
       }
       taken.push(slot)
+      return next()
     }
-    request.slots.push(...taken)
-    tell(reply, request.slots)
-    return taken
   }
 
   async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: (taken: Slot[]) => Promise<Result>) {
@@ -142,13 +137,18 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     throw error
   }
 
-  async function ask (request: FastifyRequest, [dimension, value = clientOf(request)]: Subject, increment: boolean) {
-    values.set(request, value)
-    // No dimension has an allow list.
-    const { key, remaining, ttlInSeconds: resetSeconds, isExceeded } = await limiters.get(dimension)!(request, { increment }) as Counted
-    if (isExceeded) counted[dimension]!.refused()
-    else if (increment) counted[dimension]!.allowed()
-    return { isExceeded, slot: { dimension, key, remaining, resetSeconds, ...dimensions[dimension] } }
+  function ask (request: FastifyRequest, [dimension, value = clientOf(request)]: Subject, how: 'take' | 'look'): Asked | Promise<Asked> {
+    const { max, windowMs, policy, allowed, refused } = limits[dimension]
+    const key = `{${dimension}:${value}}|${slots++}-${origin}`
+    const decision = log[how](key, windowMs, max)
+    return decision instanceof Promise ? decision.then(judge) : judge(decision)
+
+    function judge ({ current, ttl }: Decision) {
+      const isExceeded = current > max
+      if (isExceeded) refused()
+      else if (how === 'take') allowed()
+      return { isExceeded, slot: { dimension, key, policy, remaining: Math.max(0, max - current), resetSeconds: Math.ceil(ttl / 1000) } }
+    }
   }
 
   function giveBack (request: FastifyRequest, reply: FastifyReply, taken: Slot[]) {
@@ -173,11 +173,9 @@ function refuse (reply: FastifyReply, slot: Slot): never {
 
 // draft-ietf-httpapi-ratelimit-headers, for the limit that is nearest to its end.
 function tell (reply: FastifyReply, slots: Slot[]) {
-  const least = Math.min(...slots.map(({ remaining }) => remaining))
-  const strictest = slots.find(({ remaining }) => remaining === least)
-  if (strictest) {
-    const { dimension, max, seconds, remaining, resetSeconds } = strictest
-    reply.header('ratelimit-policy', `"${dimension}";q=${max};w=${seconds}`)
-    reply.header('ratelimit', `"${dimension}";r=${remaining};t=${resetSeconds}`)
-  }
+  let strictest = slots[0]
+  for (const slot of slots) if (slot.remaining < strictest!.remaining) strictest = slot
+  if (!strictest) return
+  reply.header('ratelimit-policy', strictest.policy)
+  reply.header('ratelimit', `"${strictest.dimension}";r=${strictest.remaining};t=${strictest.resetSeconds}`)
 }

@@ -1,4 +1,4 @@
-import type { Callback, Decision, Log } from './sliding-log.ts'
+import type { Decision, Log } from './sliding-log.ts'
 import type { FastPath } from '../redis/index.ts'
 
 const KEY_PREFIX = 'microts:limit:'
@@ -41,14 +41,12 @@ export function createSharedLog ({ tell, script }: FastPath, local: Log, time = 
   const lookAt = script('microtsLookAt', look(time), 1)
 
   return {
-    incr (key, done, windowMs, max) {
+    take (key, windowMs, max) {
       const [name, id] = split(key)
-      answer(takeSlot(name, windowMs, max, id), done, () => local.incr(key, done, windowMs, max))
+      return takeSlot(name, windowMs, max, id).then(decisionOf, () => local.take(key, windowMs, max))
     },
 
-    read (key, done, windowMs, max) {
-      answer(lookAt(split(key)[0], windowMs, max), done, () => local.read(key, done, windowMs, max))
-    },
+    look: (key, windowMs, max) => lookAt(split(key)[0], windowMs, max).then(decisionOf, () => local.look(key, windowMs, max)),
 
     // The slot may be in either, where Redis went or came back meanwhile. What a lost refund costs is a slot, until its window has passed.
     refund (key) {
@@ -64,11 +62,9 @@ export function createSharedLog ({ tell, script }: FastPath, local: Log, time = 
   }
 }
 
-function answer (asked: Promise<unknown>, done: Callback, fallBack: () => void) {
-  asked.then((decision) => {
-    const [current, microseconds] = decision as [number, number]
-    done(null, { current, ttl: microseconds / MICROSECONDS } satisfies Decision)
-  }, fallBack)
+function decisionOf (answer: unknown): Decision {
+  const [current, microseconds] = answer as [number, number]
+  return { current, ttl: microseconds / MICROSECONDS }
 }
 
 function split (key: string): [name: string, slotId: string] {

@@ -3,16 +3,15 @@ import { SlotTable } from './slot-table.ts'
 
 /** `current` is how many slots are taken, this one included, or max + 1 when refused; `ttl` is the time until a slot frees, in ms. */
 export type Decision = { current: number, ttl: number }
-export type Callback = (error: Error | null, decision?: Decision) => void
 
 /**
  * An exact sliding log: at most `max` slots per key in any window, and the n-th slot frees exactly one window after it was
  * taken. A refused request takes none. Keys have the form `{dimension:value}|slotId`, so that one slot can be given back; the id begins with a number that none of this process's other slots has.
  */
 export interface Log {
-  incr: (key: string, done: Callback, windowMs: number, max: number) => void
-  /** What `incr` would answer, without taking a slot. */
-  read: (key: string, done: Callback, windowMs: number, max: number) => void
+  take: (key: string, windowMs: number, max: number) => Decision | Promise<Decision>
+  /** What `take` would answer, without taking a slot. */
+  look: (key: string, windowMs: number, max: number) => Decision | Promise<Decision>
   /** Gives one slot back. */
   refund: (key: string) => void
   /** Forgets all slots of the key. */
@@ -32,21 +31,21 @@ export class SlidingLog implements Log {
   /** How many slots are kept. */
   get size () { return [...this.#tables.values()].reduce((sum, { size }) => sum + size, 0) }
 
-  incr (key: string, done: Callback, windowMs: number, max: number) {
+  take (key: string, windowMs: number, max: number): Decision {
     const [name, id, table] = this.#find(key)
     const now = this.#now()
     const taken = table.taken(name, now)
     const current = (taken?.size ?? 0) + 1
     const row = current <= max ? table.add(name, id, now, windowMs) : taken!
-    done(null, { current, ttl: row.untilFree(now) })
+    return { current, ttl: row.untilFree(now) }
   }
 
-  read (key: string, done: Callback, windowMs: number, max: number) {
+  look (key: string, windowMs: number, max: number): Decision {
     const [name, , table] = this.#find(key)
     const now = this.#now()
     const taken = table.taken(name, now)
     const current = taken?.size ?? 0
-    done(null, { current: current < max ? current : max + 1, ttl: taken?.untilFree(now) ?? 0 })
+    return { current: current < max ? current : max + 1, ttl: taken?.untilFree(now) ?? 0 }
   }
 
   refund (key: string) {

@@ -5,7 +5,6 @@ import { eventually } from '../../eventually.ts'
 import { build, settings } from '../../helper.ts'
 import { ready, start } from '../../processes.ts'
 import { startRedis, type RedisServer } from '../../redis.ts'
-import { ask } from './ask.ts'
 import type { Redis } from 'ioredis'
 
 const PATIENT = { REDIS_COMMAND_TIMEOUT: '30000' }
@@ -35,7 +34,7 @@ async function hammer ({ log, run }: Awaited<ReturnType<typeof replica>>, who: n
   for (let i = 0; taken.length < enough; i++) {
     const id = `${who}-${i}`
     const [before, { current, ttl }, takenAt, after] = await Promise.all([
-      time(), ask(log, 'incr', `${NAME}|${id}`, windowMs, max), run((redis) => (redis as Redis).zscore(KEY, id)), time()
+      time(), log.take(`${NAME}|${id}`, windowMs, max), run((redis) => (redis as Redis).zscore(KEY, id)), time()
     ])
     const isTaken = current <= max
     if (isTaken) taken.push(Number(takenAt))
@@ -94,7 +93,7 @@ test('the microseconds of a whole day are counted, and the key goes with its las
   const start = await timeOf(redis) + DAY_US
   const take = async (atUs: number, id: string, max = 1) => {
     await redis.admin.set('clock', atUs)
-    const { current, ttl } = await ask(log, 'incr', `${NAME}|${id}`, DAY_MS, max)
+    const { current, ttl } = await log.take(`${NAME}|${id}`, DAY_MS, max)
     return [current, Math.round(ttl * 1000)]
   }
 
@@ -118,14 +117,14 @@ test('a clock that is put back makes slots last longer, never more of them; one 
   const start = await timeOf(redis) + DAY_US
   const [windowMs, max] = [60_000, 3]
   let slots = 0
-  const at = async (seconds: number, method: 'incr' | 'read' = 'incr') => {
+  const at = async (seconds: number, how: 'take' | 'look' = 'take') => {
     await redis.admin.set('clock', start + seconds * SECOND_US)
-    const { current, ttl } = await ask(log, method, `${NAME}|${slots++}`, windowMs, max)
+    const { current, ttl } = await log[how](`${NAME}|${slots++}`, windowMs, max)
     return [current, ttl / 1000]
   }
 
   t.same([await at(100), await at(100)], [[1, 60], [2, 60]])
-  t.same([await at(70), await at(70), await at(70, 'read')], [[3, 60], [4, 60], [4, 60]], 'what is to come is taken too')
+  t.same([await at(70), await at(70), await at(70, 'look')], [[3, 60], [4, 60], [4, 60]], 'what is to come is taken too')
   t.same([await at(129.999), await at(130), await at(130)], [[4, 0.001], [3, 30], [4, 30]], 'the later ones by the clock as it is now')
   t.same([await at(160), await at(160), await at(160)], [[2, 30], [3, 30], [4, 30]])
   t.same([await at(1e6), await at(1e6), await at(1e6), await at(1e6)], [[1, 60], [2, 60], [3, 60], [4, 60]])
@@ -135,8 +134,8 @@ test('a clock that is put back makes slots last longer, never more of them; one 
 test('a Redis that has forgotten the scripts is told them again', async (t) => {
   const redis = await startRedis(t)
   const { log, local } = await replica(t, redis)
-  const take = (id: number) => ask(log, 'incr', `${NAME}|${id}`, DAY_MS, 5)
-  const look = () => ask(log, 'read', `${NAME}|`, DAY_MS, 5)
+  const take = (id: number) => log.take(`${NAME}|${id}`, DAY_MS, 5)
+  const look = () => log.look(`${NAME}|`, DAY_MS, 5)
   await Promise.all([take(0), look()])
   for (let i = 1; i < 4; i++) {
     await redis.admin.script('FLUSH')

@@ -4,7 +4,6 @@ import { SlidingLog } from '../../../plugins/rate-limit/sliding-log.ts'
 import { eventually } from '../../eventually.ts'
 import { build, PASSWORD, signUp } from '../../helper.ts'
 import { startCluster, startRedis } from '../../redis.ts'
-import { ask } from './ask.ts'
 import type { InjectOptions } from 'fastify'
 
 const MAX = 30
@@ -100,7 +99,7 @@ for (const [kind, startKind] of Object.entries(kinds)) {
       const logs = replicas.map(({ fastPath }) => fastPath ? createSharedLog(fastPath, local) : local)
       for (const name of NAMES) {
         for (const [i, log] of [...logs, ...logs].entries()) {
-          const { current } = await ask(log, 'incr', `{odd:${name}}|${i}`, 60_000, 1)
+          const { current } = await log.take(`{odd:${name}}|${i}`, 60_000, 1)
           t.equal(current, i === 0 ? 1 : 2, JSON.stringify(name))
         }
       }

@@ -6,7 +6,6 @@ import { SlidingLog, type Log } from '../../../plugins/rate-limit/sliding-log.ts
 import { eventually } from '../../eventually.ts'
 import { build } from '../../helper.ts'
 import { startRedis } from '../../redis.ts'
-import { ask } from './ask.ts'
 import { fullest, limits, plan, steps, type Call, type Limit, type Verdict } from './model.ts'
 
 type Contestant = { log: Log, setClock: (us: number) => void }
@@ -62,7 +61,7 @@ async function replay ({ log, setClock }: Contestant, limits: Limit[], calls: Ca
     const { windowMs, max } = limits[key]!
     setClock(now)
     if (act === 'refund' || act === 'clear') return log[act](slot)
-    const { current, ttl } = await ask(log, act === 'take' ? 'incr' : 'read', slot, windowMs, max)
+    const { current, ttl } = await log[act](slot, windowMs, max)
     return { current, ttlUs: Math.round(ttl * 1000) }
   }))
 }
