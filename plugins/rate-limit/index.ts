@@ -1,9 +1,10 @@
-import { hash, randomBytes } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { normalizeIP } from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import { ClientLeft, tooManyRequests } from '../errors.ts'
 import { createSharedLog } from './shared-log.ts'
-import { SlidingLog, type Decision, type Log } from './sliding-log.ts'
+import { SlidingLog, type Log, type Slot } from './sliding-log.ts'
+import type { Decision } from './slot-table.ts'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config/index.ts'
 
@@ -11,7 +12,7 @@ declare module 'fastify' {
   interface FastifyInstance { limits: Limits }
   interface FastifyRequest {
     /** The slots this request holds; null until it has asked for one. */
-    slots: Slot[] | null
+    slots: Taken[] | null
   }
   interface FastifyContextConfig {
     /** `own`: the route counts by itself; `none`: it is not limited. Every other request counts for its address. */
@@ -22,15 +23,15 @@ declare module 'fastify' {
 type Dimension = keyof ReturnType<typeof dimensionsOf>
 /** What is counted, and for whom; of an address, the request knows for whom. */
 type Subject = [dimension: Dimension, value?: string]
-type Slot = { dimension: Dimension, key: string, policy: string, remaining: number, resetSeconds: number }
+type Taken = Slot & { policy: string, remaining: number, resetSeconds: number }
 type Limit = { max: number, windowMs: number, policy: string, allowed: () => void, refused: () => void }
-type Asked = { slot: Slot, isExceeded: boolean }
+type Asked = { slot: Taken, isExceeded: boolean }
 
 interface Limits {
   /** Takes no slot, but throws RateLimitExceeded where none is left. */
   look: (request: FastifyRequest, reply: FastifyReply, subject: Subject) => Promise<void>
   /** Takes a slot of each, or none of them and throws RateLimitExceeded; at once where the log is in memory. */
-  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Slot[] | Promise<Slot[]>
+  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Taken[] | Promise<Taken[]>
   /** Takes slots for `work`; when it ends in a failure of ours, they are given back. */
   spend: <Result>(request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) => Promise<Result>
   /** Counts a failed login: success gives the slots back and ends the account's row of failures, and so does a failure of ours, but for the row. */
@@ -67,8 +68,6 @@ export default fp(async (app) => {
 }, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'security'] })
 
 function createLimits (app: FastifyInstance, log: Log): Limits {
-  // Of this process among all.
-  const origin = randomBytes(6).toString('base64url')
   let slots = 0
 
   const decisions = app.metrics.seriesCounter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
@@ -89,10 +88,10 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   function take (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) {
     request.slots = slotsOf(request)
-    const taken: Slot[] = []
+    const taken: Taken[] = []
     return next()
 
-    function next (): Slot[] | Promise<Slot[]> {
+    function next (): Taken[] | Promise<Taken[]> {
       if (taken.length === subjects.length) {
         request.slots!.push(...taken)
         tell(reply, request.slots!)
@@ -104,7 +103,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
     function admit ({ slot, isExceeded }: Asked) {
       if (isExceeded) {
-        taken.forEach(({ key }) => log.refund(key))
+        taken.forEach(log.refund, log)
         refuse(reply, slot)
       }
       taken.push(slot)
@@ -112,7 +111,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     }
   }
 
-  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: (taken: Slot[]) => Promise<Result>) {
+  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: (taken: Taken[]) => Promise<Result>) {
     const taken = await take(request, reply, ...subjects)
     try {
       return await work(taken)
@@ -126,7 +125,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     const who = hash('sha256', account, 'base64url')
     return spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
       const result = await work()
-      for (const { dimension, key } of taken) if (dimension === 'account') log.clear(key)
+      for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
       giveBack(request, reply, taken)
       return result
     })
@@ -139,20 +138,20 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   function ask (request: FastifyRequest, [dimension, value = clientOf(request)]: Subject, how: 'take' | 'look'): Asked | Promise<Asked> {
     const { max, windowMs, policy, allowed, refused } = limits[dimension]
-    const key = `{${dimension}:${value}}|${slots++}-${origin}`
-    const decision = log[how](key, windowMs, max)
+    const id = slots++
+    const decision = log[how]({ dimension, value, id }, windowMs, max)
     return decision instanceof Promise ? decision.then(judge) : judge(decision)
 
     function judge ({ current, ttl }: Decision) {
       const isExceeded = current > max
       if (isExceeded) refused()
       else if (how === 'take') allowed()
-      return { isExceeded, slot: { dimension, key, policy, remaining: Math.max(0, max - current), resetSeconds: Math.ceil(ttl / 1000) } }
+      return { isExceeded, slot: { dimension, value, id, policy, remaining: Math.max(0, max - current), resetSeconds: Math.ceil(ttl / 1000) } }
     }
   }
 
-  function giveBack (request: FastifyRequest, reply: FastifyReply, taken: Slot[]) {
-    taken.forEach(({ key }) => log.refund(key))
+  function giveBack (request: FastifyRequest, reply: FastifyReply, taken: Taken[]) {
+    taken.forEach(log.refund, log)
     request.slots = slotsOf(request).filter((slot) => !taken.includes(slot))
     tell(reply, request.slots)
   }
@@ -166,13 +165,13 @@ const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unkno
 // Nor has a client tried anything that left before it could be told.
 const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500 || error instanceof ClientLeft
 
-function refuse (reply: FastifyReply, slot: Slot): never {
+function refuse (reply: FastifyReply, slot: Taken): never {
   tell(reply, [slot])
   throw tooManyRequests(Math.max(1, slot.resetSeconds))
 }
 
 // draft-ietf-httpapi-ratelimit-headers, for the limit that is nearest to its end.
-function tell (reply: FastifyReply, slots: Slot[]) {
+function tell (reply: FastifyReply, slots: Taken[]) {
   let strictest = slots[0]
   for (const slot of slots) if (slot.remaining < strictest!.remaining) strictest = slot
   if (!strictest) return

@@ -29,15 +29,21 @@ export class Row {
     this.#slots.push(takenAt, id)
   }
 
-  /** Drops those that are free at this time. */
+  /** Drops those that are free at this time, and answers how many they were. */
   free (now: number) {
+    const before = this.size
     while (this.size > 0 && this.untilFree(now) <= 0) this.#first += PLACES
-    if (this.#first < FEWEST_TO_DROP || this.#first * 2 < this.#slots.length) return
-    this.#slots.splice(0, this.#first)
-    this.#first = 0
+    const freed = before - this.size
+    if (this.#first >= FEWEST_TO_DROP && this.#first * 2 >= this.#slots.length) {
+      this.#slots.splice(0, this.#first)
+      this.#first = 0
+    }
+    return freed
   }
 
+  /** Answers how many had this id: 1 or 0. */
   remove (id: number) {
-    for (let at = this.#first; at < this.#slots.length; at += PLACES) if (this.#slots[at + ID] === id) this.#slots.splice(at, PLACES)
+    for (let at = this.#first; at < this.#slots.length; at += PLACES) if (this.#slots[at + ID] === id) return this.#slots.splice(at, PLACES).length / PLACES
+    return 0
   }
 }

@@ -1,5 +1,9 @@
-import type { Decision, Log } from './sliding-log.ts'
+import { randomBytes } from 'node:crypto'
+import type { Log, Slot } from './sliding-log.ts'
+import type { Decision } from './slot-table.ts'
 import type { FastPath } from '../redis/index.ts'
+
+type Options = { time?: string, origin?: string }
 
 const KEY_PREFIX = 'microts:limit:'
 const REDIS_TIME = "redis.call('time')"
@@ -34,40 +38,37 @@ const look = (time: string) => `${clock(time)}
 /**
  * The sliding log of all replicas, in Redis: one atomic step a decision, by the clock of Redis; where that is put back, slots
  * are held longer by as much, and where it is put forward, shorter. While Redis cannot answer, the log of this replica
- * decides: it never comes to "unlimited". `time` is a Lua expression for what TIME answers.
+ * decides: it never comes to "unlimited". `time` is a Lua expression for what TIME answers, `origin` a name of this replica.
  */
-export function createSharedLog ({ tell, script }: FastPath, local: Log, time = REDIS_TIME): Log {
+export function createSharedLog ({ tell, script }: FastPath, local: Log, { time = REDIS_TIME, origin = randomBytes(6).toString('base64url') }: Options = {}): Log {
   const takeSlot = script('microtsTakeSlot', take(time), 1)
   const lookAt = script('microtsLookAt', look(time), 1)
 
   return {
-    take (key, windowMs, max) {
-      const [name, id] = split(key)
-      return takeSlot(name, windowMs, max, id).then(decisionOf, () => local.take(key, windowMs, max))
-    },
+    take: (slot, windowMs, max) => takeSlot(keyOf(slot), windowMs, max, idOf(slot)).then(decisionOf, () => local.take(slot, windowMs, max)),
 
-    look: (key, windowMs, max) => lookAt(split(key)[0], windowMs, max).then(decisionOf, () => local.look(key, windowMs, max)),
+    look: (slot, windowMs, max) => lookAt(keyOf(slot), windowMs, max).then(decisionOf, () => local.look(slot, windowMs, max)),
 
     // The slot may be in either, where Redis went or came back meanwhile. What a lost refund costs is a slot, until its window has passed.
-    refund (key) {
-      const [name, id] = split(key)
-      local.refund(key)
-      tell((redis) => redis.zrem(name, id))
+    refund (slot) {
+      local.refund(slot)
+      tell((redis) => redis.zrem(keyOf(slot), idOf(slot)))
     },
 
-    clear (key) {
-      local.clear(key)
-      tell((redis) => redis.del(split(key)[0]))
+    clear (slot) {
+      local.clear(slot)
+      tell((redis) => redis.del(keyOf(slot)))
     }
   }
+
+  function idOf ({ id }: Slot) {
+    return `${id}-${origin}`
+  }
 }
+
+const keyOf = ({ dimension, value }: Slot) => `${KEY_PREFIX}{${dimension}:${value}}`
 
 function decisionOf (answer: unknown): Decision {
   const [current, microseconds] = answer as [number, number]
   return { current, ttl: microseconds / MICROSECONDS }
-}
-
-function split (key: string): [name: string, slotId: string] {
-  const at = key.lastIndexOf('|')
-  return [KEY_PREFIX + key.slice(0, at), key.slice(at + 1)]
 }

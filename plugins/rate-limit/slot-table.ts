@@ -1,10 +1,13 @@
 import { Row } from './row.ts'
 
+/** `current` is how many slots are taken, this one included, or max + 1 when refused; `ttl` is the time until a slot frees, in ms. */
+export type Decision = { current: number, ttl: number }
+
 // A name and what it is found by take as much memory as so many slots.
 const WEIGHT_OF_ROW = 20
 const MOST_WEIGHT = 2_000_000
 
-/** The slots of one dimension, by name. Memory is bounded, whoever comes from however many addresses: some 40 MB. */
+/** The slots of one dimension, by whose they are. Memory is bounded, whoever comes from however many addresses: some 40 MB. */
 export class SlotTable {
   #rows = new Map<string, Row>()
   #size = 0
@@ -12,49 +15,59 @@ export class SlotTable {
   /** How many slots there are, those included that are free again but not yet dropped. */
   get size () { return this.#size }
 
-  /** The row with those that are taken at this time, if there are any. */
-  taken (name: string, now: number): Pick<Row, 'size' | 'untilFree'> | undefined {
-    const row = this.#rows.get(name)
-    return row && this.#change(name, row, () => row.free(now))
+  take (value: string, id: number, now: number, windowMs: number, max: number): Decision {
+    const row = this.#taken(value, now)
+    const current = (row?.size ?? 0) + 1
+    if (row && current > max) return { current, ttl: row.untilFree(now) }
+    return { current, ttl: this.#add(value, id, now, windowMs).untilFree(now) }
   }
 
-  add (name: string, id: number, takenAt: number, windowMs: number) {
-    if (this.#weight >= MOST_WEIGHT) this.#makeRoom(takenAt)
-    this.#size++
-    const known = this.#rows.get(name)
-    if (known) {
-      known.add(takenAt, id)
-      return known
-    }
-    const row = new Row(takenAt, id, windowMs)
-    this.#rows.set(name, row)
-    return row
+  look (value: string, now: number, max: number): Decision {
+    const row = this.#taken(value, now)
+    const current = row?.size ?? 0
+    return { current: current < max ? current : max + 1, ttl: row?.untilFree(now) ?? 0 }
   }
 
-  remove (name: string, id: number) {
-    const row = this.#rows.get(name)
-    if (row) this.#change(name, row, () => row.remove(id))
+  remove (value: string, id: number) {
+    const row = this.#rows.get(value)
+    if (!row) return
+    this.#size -= row.remove(id)
+    if (row.size === 0) this.#rows.delete(value)
   }
 
-  clear (name: string) {
-    this.#size -= this.#rows.get(name)?.size ?? 0
-    this.#rows.delete(name)
+  clear (value: string) {
+    this.#size -= this.#rows.get(value)?.size ?? 0
+    this.#rows.delete(value)
   }
 
   /** Drops those that are free again. */
   prune (now: number) {
-    for (const name of this.#rows.keys()) this.taken(name, now)
+    for (const value of this.#rows.keys()) this.#taken(value, now)
   }
 
   get #weight () { return this.#size + this.#rows.size * WEIGHT_OF_ROW }
 
-  #change (name: string, row: Row, change: () => void) {
-    const before = row.size
-    change()
-    this.#size -= before - row.size
+  /** The row with those that are taken at this time, if there are any. */
+  #taken (value: string, now: number): Row | undefined {
+    const row = this.#rows.get(value)
+    if (!row) return undefined
+    this.#size -= row.free(now)
     if (row.size > 0) return row
-    this.#rows.delete(name)
+    this.#rows.delete(value)
     return undefined
+  }
+
+  #add (value: string, id: number, now: number, windowMs: number): Row {
+    if (this.#weight >= MOST_WEIGHT) this.#makeRoom(now)
+    this.#size++
+    const known = this.#rows.get(value)
+    if (known) {
+      known.add(now, id)
+      return known
+    }
+    const row = new Row(now, id, windowMs)
+    this.#rows.set(value, row)
+    return row
   }
 
   // A flood is of rows that hold little, and what it would drown holds much; of equal ones the oldest go. Half of all at once: a
@@ -62,6 +75,6 @@ export class SlotTable {
   #makeRoom (now: number) {
     this.prune(now)
     const rows = [...this.#rows].sort(([, one], [, other]) => one.size - other.size)
-    for (const [name] of rows) if (this.#weight > MOST_WEIGHT / 2) this.clear(name)
+    for (const [value] of rows) if (this.#weight > MOST_WEIGHT / 2) this.clear(value)
   }
 }

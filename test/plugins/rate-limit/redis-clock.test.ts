@@ -10,31 +10,32 @@ import type { Redis } from 'ioredis'
 const PATIENT = { REDIS_COMMAND_TIMEOUT: '30000' }
 const CLOCK = "{ 0, redis.call('get', 'clock') }"
 const SECOND_US = 1_000_000
+const NAMES = ['a', 'b', 'c']
 const DAY_MS = 86_400_000
 const DAY_US = DAY_MS * 1000
-const NAME = '{address:a}'
-const KEY = `microts:limit:${NAME}`
+const KEY = 'microts:limit:{address:a}'
+
+const slot = (id: number) => ({ dimension: 'address', value: 'a', id })
 
 const microseconds = ([seconds, rest]: number[]) => Number(seconds) * SECOND_US + Number(rest)
 const timeOf = async ({ admin }: RedisServer) => microseconds(await admin.time())
 
 /** One replica's log in this Redis. */
-async function replica (t: Test, redis: RedisServer, time?: string) {
+async function replica (t: Test, redis: RedisServer, options: Parameters<typeof createSharedLog>[2] = {}) {
   const app = await build(t, { ...PATIENT, REDIS_URL: redis.url })
   await eventually(() => app.health.report().redis?.status === 'up')
   const local = new SlidingLog()
-  const log = createSharedLog(app.fastPath!, local, time)
+  const log = createSharedLog(app.fastPath!, local, options)
   return { log, local, run: app.fastPath!.run }
 }
 
 /** Asks without a pause until so many slots are taken; with each question it notes the clock of Redis, before and after. */
-async function hammer ({ log, run }: Awaited<ReturnType<typeof replica>>, who: number, max: number, windowMs: number, taken: number[], enough: number) {
+async function hammer ({ log, run }: Awaited<ReturnType<typeof replica>>, who: string, max: number, windowMs: number, taken: number[], enough: number) {
   const time = () => run(async (redis) => microseconds(await (redis as Redis).time()))
   const asked = []
   for (let i = 0; taken.length < enough; i++) {
-    const id = `${who}-${i}`
     const [before, { current, ttl }, takenAt, after] = await Promise.all([
-      time(), log.take(`${NAME}|${id}`, windowMs, max), run((redis) => (redis as Redis).zscore(KEY, id)), time()
+      time(), log.take(slot(i), windowMs, max), run((redis) => (redis as Redis).zscore(KEY, `${i}-${who}`)), time()
     ])
     const isTaken = current <= max
     if (isTaken) taken.push(Number(takenAt))
@@ -46,9 +47,9 @@ async function hammer ({ log, run }: Awaited<ReturnType<typeof replica>>, who: n
 for (const [max, windowMs] of [[1, 40], [7, 150]] as const) {
   test(`three replicas at once: no window of ${windowMs} ms gets more than ${max}, and a slot frees when its window is over, not earlier and not later`, async (t) => {
     const redis = await startRedis(t)
-    const replicas = await Promise.all([replica(t, redis), replica(t, redis), replica(t, redis)])
+    const replicas = await Promise.all(NAMES.map((origin) => replica(t, redis, { origin })))
     const taken: number[] = []
-    const asked = (await Promise.all(replicas.map((one, who) => hammer(one, who, max, windowMs, taken, 10 * max)))).flat()
+    const asked = (await Promise.all(replicas.map((one, i) => hammer(one, NAMES[i]!, max, windowMs, taken, 10 * max)))).flat()
     const refused = asked.filter(({ isTaken }) => !isTaken)
     taken.sort((a, b) => a - b)
     const windows = taken.map((at) => ({ from: at, to: at + windowMs * 1000 }))
@@ -89,37 +90,37 @@ test('a process that is killed in mid-request leaves no key that does not go by 
 
 test('the microseconds of a whole day are counted, and the key goes with its last slot', async (t) => {
   const redis = await startRedis(t)
-  const { log, local } = await replica(t, redis, CLOCK)
+  const { log, local } = await replica(t, redis, { time: CLOCK })
   const start = await timeOf(redis) + DAY_US
-  const take = async (atUs: number, id: string, max = 1) => {
+  const take = async (atUs: number, id: number, max = 1) => {
     await redis.admin.set('clock', atUs)
-    const { current, ttl } = await log.take(`${NAME}|${id}`, DAY_MS, max)
+    const { current, ttl } = await log.take(slot(id), DAY_MS, max)
     return [current, Math.round(ttl * 1000)]
   }
 
-  t.same(await take(start, 'first'), [1, DAY_US])
-  t.same(await take(start + 1, 'second'), [2, DAY_US - 1])
-  t.same(await take(start + DAY_US - 1, 'second'), [2, 1])
-  t.same(await take(start + DAY_US, 'second'), [1, DAY_US])
+  t.same(await take(start, 1), [1, DAY_US])
+  t.same(await take(start + 1, 2), [2, DAY_US - 1])
+  t.same(await take(start + DAY_US - 1, 2), [2, 1])
+  t.same(await take(start + DAY_US, 2), [1, DAY_US])
   const [before, ttl, after] = [await timeOf(redis), await redis.admin.pttl(KEY), await timeOf(redis)]
   const goesIn = [before, after].map((at) => Math.round((start + 2 * DAY_US - at) / 1000))
   t.ok(ttl <= goesIn[0]! + 1 && ttl >= goesIn[1]! - 1, `by the same clock: in ${ttl} ms, ${goesIn}`)
 
-  t.same(await take(start + DAY_US + 1, 'third', 3), [2, DAY_US - 1])
-  t.same(await take(start + DAY_US + 2, 'fourth', 3), [3, DAY_US - 2])
-  t.same(await take(start + DAY_US + 3, 'fifth', 2), [3, DAY_US - 2], 'a limit that was lowered waits until as many are free')
+  t.same(await take(start + DAY_US + 1, 3, 3), [2, DAY_US - 1])
+  t.same(await take(start + DAY_US + 2, 4, 3), [3, DAY_US - 2])
+  t.same(await take(start + DAY_US + 3, 5, 2), [3, DAY_US - 2], 'a limit that was lowered waits until as many are free')
   t.equal(local.size, 0)
 })
 
 test('a clock that is put back makes slots last longer, never more of them; one that is put forward frees them', async (t) => {
   const redis = await startRedis(t)
-  const { log, local } = await replica(t, redis, CLOCK)
+  const { log, local } = await replica(t, redis, { time: CLOCK })
   const start = await timeOf(redis) + DAY_US
   const [windowMs, max] = [60_000, 3]
   let slots = 0
   const at = async (seconds: number, how: 'take' | 'look' = 'take') => {
     await redis.admin.set('clock', start + seconds * SECOND_US)
-    const { current, ttl } = await log[how](`${NAME}|${slots++}`, windowMs, max)
+    const { current, ttl } = await log[how](slot(slots++), windowMs, max)
     return [current, ttl / 1000]
   }
 
@@ -134,8 +135,8 @@ test('a clock that is put back makes slots last longer, never more of them; one 
 test('a Redis that has forgotten the scripts is told them again', async (t) => {
   const redis = await startRedis(t)
   const { log, local } = await replica(t, redis)
-  const take = (id: number) => log.take(`${NAME}|${id}`, DAY_MS, 5)
-  const look = () => log.look(`${NAME}|`, DAY_MS, 5)
+  const take = (id: number) => log.take(slot(id), DAY_MS, 5)
+  const look = () => log.look(slot(-1), DAY_MS, 5)
   await Promise.all([take(0), look()])
   for (let i = 1; i < 4; i++) {
     await redis.admin.script('FLUSH')

@@ -99,7 +99,7 @@ for (const [kind, startKind] of Object.entries(kinds)) {
       const logs = replicas.map(({ fastPath }) => fastPath ? createSharedLog(fastPath, local) : local)
       for (const name of NAMES) {
         for (const [i, log] of [...logs, ...logs].entries()) {
-          const { current } = await log.take(`{odd:${name}}|${i}`, 60_000, 1)
+          const { current } = await log.take({ dimension: 'odd', value: name, id: i }, 60_000, 1)
           t.equal(current, i === 0 ? 1 : 2, JSON.stringify(name))
         }
       }

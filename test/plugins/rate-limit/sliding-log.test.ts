@@ -12,15 +12,16 @@ function start () {
   const clock = { now: 0 }
   const log = new SlidingLog(() => clock.now)
   let slotId = 0
-  const ask = (how: 'take' | 'look', key: string, max: number) => {
-    const decision = log[how](key, WINDOW, max)
-    return { ...decision, key, isTaken: decision.current <= max }
+  const ask = (how: 'take' | 'look', value: string, max: number, dimension: string) => {
+    const slot = { dimension, value, id: slotId++ }
+    const decision = log[how](slot, WINDOW, max)
+    return { ...decision, slot, isTaken: decision.current <= max }
   }
   return {
     log,
     clock,
-    take: (name = 'a', max = MAX, dimension = 'address') => ask('take', `{${dimension}:${name}}|${slotId++}`, max),
-    look: (name = 'a', max = MAX, dimension = 'address') => ask('look', `{${dimension}:${name}}|`, max)
+    take: (name = 'a', max = MAX, dimension = 'address') => ask('take', name, max, dimension),
+    look: (name = 'a', max = MAX, dimension = 'address') => ask('look', name, max, dimension)
   }
 }
 
@@ -70,22 +71,22 @@ test('a refused request takes nothing: who goes on asking is let in as soon as t
 
 test('a refund gives back exactly that slot', async (t) => {
   const { log, clock, take, look } = start()
-  const keys = [0, 100, 200, 300, 400].map((at) => {
+  const slots = [0, 100, 200, 300, 400].map((at) => {
     clock.now = at
-    return take().key
+    return take().slot
   })
-  log.refund(keys[2]!)
+  log.refund(slots[2]!)
   t.match(look(), { current: MAX - 1, ttl: 600 }, 'the oldest is still the oldest')
-  log.refund(keys[2]!)
+  log.refund(slots[2]!)
   t.match(look(), { current: MAX - 1 }, 'a second refund of it gives nothing')
-  log.refund(keys[0]!)
+  log.refund(slots[0]!)
   t.match(look(), { current: MAX - 2, ttl: 700 }, 'now the second one is')
 
   const refused = start()
   const all = Array.from({ length: MAX + 1 }, () => refused.take())
-  refused.log.refund(all[MAX]!.key)
+  refused.log.refund(all[MAX]!.slot)
   t.match(refused.take(), { isTaken: false }, 'a refused request has nothing to give back')
-  t.doesNotThrow(() => refused.log.refund('{address:unknown}|0'))
+  t.doesNotThrow(() => refused.log.refund({ dimension: 'address', value: 'unknown', id: 0 }))
 })
 
 test('each key has a log of its own, whatever characters are in it', async (t) => {
@@ -98,11 +99,11 @@ test('each key has a log of its own, whatever characters are in it', async (t) =
 
 test('clear forgets a key and no other', async (t) => {
   const { log, take, look } = start()
-  const { key } = take()
+  const { slot } = take()
   take()
   take('b')
-  log.clear(key)
-  log.clear(key)
+  log.clear(slot)
+  log.clear(slot)
   t.match(look(), { current: 0, ttl: 0 })
   t.match(look('b'), { current: 1 })
 })
@@ -121,7 +122,7 @@ test('reading takes no slot and says what taking one would', async (t) => {
 test('pruning drops the keys that are free again, and no slot that is taken', async (t) => {
   const { log, clock, take, look } = start()
   take('early')
-  log.refund(take('given back').key)
+  log.refund(take('given back').slot)
   clock.now = WINDOW - 1
   take('late')
   clock.now = WINDOW
@@ -173,8 +174,9 @@ test('who floods one dimension makes no room in another', async (t) => {
 
 test('by default time is monotonic and runs', async (t) => {
   const log = new SlidingLog()
+  const slot = { dimension: 'address', value: 'a', id: 0 }
   const times: number[] = []
-  times.push(log.take('{address:a}|0', WINDOW, 1).ttl)
-  while (times.at(-1) === times[0]) times.push(log.look('{address:a}|', WINDOW, 1).ttl)
+  times.push(log.take(slot, WINDOW, 1).ttl)
+  while (times.at(-1) === times[0]) times.push(log.look(slot, WINDOW, 1).ttl)
   t.ok(times[0]! <= WINDOW && times.at(-1)! < times[0]!)
 })

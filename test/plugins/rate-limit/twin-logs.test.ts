@@ -18,7 +18,7 @@ test('whatever is taken, looked at, given back and cleared, memory and Redis dec
   await eventually(() => app.health.report().redis?.status === 'up')
   const local = new SlidingLog()
   const inRedis: Contestant = {
-    log: createSharedLog(app.fastPath!, local, "{ 0, redis.call('get', 'clock') }"),
+    log: createSharedLog(app.fastPath!, local, { time: "{ 0, redis.call('get', 'clock') }" }),
     setClock: (us) => app.fastPath!.run((redis) => redis.set('clock', us))
   }
   let runs = 0
@@ -57,7 +57,7 @@ function inMemory ({ isPruned = false } = {}): Contestant {
 /** What a log says to these calls, each of which is made before the one before it is answered. */
 async function replay ({ log, setClock }: Contestant, limits: Limit[], calls: Call[], run: number): Promise<Verdict[]> {
   return Promise.all(calls.map(async ({ now, act, key, id }) => {
-    const slot = `{address:${run} ${key}}|${id}`
+    const slot = { dimension: 'address', value: `${run} ${key}`, id }
     const { windowMs, max } = limits[key]!
     setClock(now)
     if (act === 'refund' || act === 'clear') return log[act](slot)
