@@ -15,7 +15,7 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
       description: 'Touches no dependency: for liveness probes.',
       response: answers({ 200: HealthSchema })
     }
-  }, async () => ({ status: 'ok' as const, timestamp: new Date().toISOString(), environment }))
+  }, () => ({ status: 'ok' as const, timestamp: new Date().toISOString(), environment }))
 
   app.get('/ready', {
     config: { limit: 'none', isProbe: true },

@@ -1,6 +1,7 @@
 import { LogController, type FastifyBaseLogger, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { SECRETS, withoutSecrets } from './redaction.ts'
+import { RequestLog } from './request-log.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/index.ts'
 
@@ -34,9 +35,10 @@ class OneLine extends LogController {
     request.isLogged = true
     const err = request.failure ?? error ?? undefined
     const reason = request.failure?.reason
-    if (reason) request.log.warn({ ...lineOf(request, reply), reason }, 'request declined')
-    else if (err) request.log.error({ ...lineOf(request, reply), err }, 'request failed')
-    else request.log[isCalm(request, reply) ? 'debug' : 'info'](lineOf(request, reply), 'request')
+    const log = request.log as RequestLog
+    if (reason) log.line('warn', { ...lineOf(request, reply), reason }, 'request declined')
+    else if (err) log.line('error', { ...lineOf(request, reply), err }, 'request failed')
+    else log.line(isCalm(request, reply) ? 'debug' : 'info', lineOf(request, reply), 'request')
   }
 }
 
@@ -66,7 +68,7 @@ export function loggerOptions (config: Config, isTerminal: boolean, currentSpan?
     },
     childLoggerFactory (this: FastifyInstance, log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
       const ids = currentSpan?.() ?? { trace_id: traceIdOf(raw) }
-      return log.child({ ...bindings, correlationId: this.correlationIdOf(raw, String(bindings.requestId)), ...ids }, options)
+      return new RequestLog(log, { ...bindings, correlationId: this.correlationIdOf(raw, String(bindings.requestId)), ...ids }, options)
     }
   }
 }

@@ -1,0 +1,46 @@
+import type { FastifyBaseLogger } from 'fastify'
+
+type Level = Exclude<typeof METHODS[number], 'silent' | 'child'>
+
+const METHODS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent', 'child'] as const
+
+/**
+ * The log of one request, each line of which has its ids. Most requests log one line, at their end, and to make a child logger for
+ * that takes longer than to write it: one is made for whoever logs anything else.
+ */
+export class RequestLog implements FastifyBaseLogger {
+  declare fatal: FastifyBaseLogger['fatal']
+  declare error: FastifyBaseLogger['error']
+  declare warn: FastifyBaseLogger['warn']
+  declare info: FastifyBaseLogger['info']
+  declare debug: FastifyBaseLogger['debug']
+  declare trace: FastifyBaseLogger['trace']
+  declare silent: FastifyBaseLogger['silent']
+  declare child: FastifyBaseLogger['child']
+  readonly #parent: FastifyBaseLogger
+  readonly #ids: Record<string, unknown>
+  readonly #options: object
+  #made: FastifyBaseLogger | undefined
+
+  constructor (parent: FastifyBaseLogger, ids: Record<string, unknown>, options: object) {
+    this.#parent = parent
+    this.#ids = ids
+    this.#options = options
+  }
+
+  get level () { return this.made.level }
+  set level (level) { this.made.level = level }
+
+  get made () { return this.#made ??= this.#parent.child(this.#ids, this.#options) }
+
+  /** One line, without a child logger. */
+  line (level: Level, fields: object, message: string) {
+    this.#parent[level]({ ...this.#ids, ...fields }, message)
+  }
+}
+
+for (const method of METHODS) {
+  Object.defineProperty(RequestLog.prototype, method, {
+    value (this: RequestLog, ...given: unknown[]) { return (this.made[method] as (...given: unknown[]) => unknown)(...given) }
+  })
+}
