@@ -31,7 +31,10 @@ export class RequestLog implements FastifyBaseLogger {
   get level () { return this.made.level }
   set level (level) { this.made.level = level }
 
-  get made () { return this.#made ??= this.#parent.child(this.#ids, this.#options) }
+  get made () {
+    this.#made ??= this.#parent.child(this.#ids, this.#options)
+    return this.#made
+  }
 
   /** One line, without a child logger. */
   line (level: Level, fields: object, message: string) {
