@@ -91,13 +91,12 @@ function sentenceOf (error: Error) {
 
 /** Unready at once, still serving while load balancers notice, then closed when all is answered, or nothing more can be. */
 async function drain ({ app, closePort, sweep }: NonNullable<typeof running>) {
+  const { listening } = app.server
   app.health.drain()
-  if (app.server.listening) {
-    await delay(app.config.SHUTDOWN_DELAY)
-    await closePort()
-  }
-  setInterval(sweep, SWEEP_MS)
+  if (listening) await delay(app.config.SHUTDOWN_DELAY)
   setTimeout(() => app.server.closeAllConnections(), app.config.REQUEST_TIMEOUT)
+  if (listening) await closePort()
+  setInterval(sweep, SWEEP_MS)
   await app.close()
 }
 

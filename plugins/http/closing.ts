@@ -18,14 +18,15 @@ export function closing (server: Server) {
 
   return {
     /**
-     * Closes the port when nobody waits at it, and leaves open what was accepted. The kernel takes connections before Node knows of them; as the port
-     * closes it resets those, with the requests that came with them, and a proxy may not send a POST a second time then. What is refused it sends elsewhere.
-     * Waits for a second at most.
+     * Closes the port when nobody waits at it. The kernel takes connections before Node knows of them; as the port closes it resets those, with the
+     * requests that came with them, and a proxy may not send a POST a second time then. What is refused it sends elsewhere.
+     * Waits for a second at most. Idle connections go before, since that may take a while.
      */
     async closePort () {
       const giveUpAt = performance.now() + PATIENCE_MS
       await turn()
       for (let isQuiet = false; !isQuiet;) {
+        server.closeIdleConnections()
         const [before, acceptedBefore] = [performance.now(), accepted]
         await turn()
         const now = performance.now()

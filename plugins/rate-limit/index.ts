@@ -174,7 +174,8 @@ function refuse (reply: FastifyReply, slot: Taken): never {
 function tell (reply: FastifyReply, slots: Taken[]) {
   let strictest = slots[0]
   for (const slot of slots) if (slot.remaining < strictest!.remaining) strictest = slot
-  if (!strictest) return
-  reply.header('ratelimit-policy', strictest.policy)
-  reply.header('ratelimit', `"${strictest.dimension}";r=${strictest.remaining};t=${strictest.resetSeconds}`)
+  if (strictest) {
+    reply.header('ratelimit-policy', strictest.policy)
+    reply.header('ratelimit', `"${strictest.dimension}";r=${strictest.remaining};t=${strictest.resetSeconds}`)
+  }
 }

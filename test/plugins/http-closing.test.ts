@@ -1,9 +1,10 @@
 import { once } from 'node:events'
-import { createServer } from 'node:http'
+import { Agent, createServer, get, type IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import { Worker } from 'node:worker_threads'
 import { test, type Test } from 'tap'
 import { closing } from '../../plugins/http/closing.ts'
+import type { Socket } from 'node:net'
 
 test('who connected while the loop was busy is answered as the port closes, and nobody after', async (t) => {
   const { port, closePort, client } = await serve(t)
@@ -34,6 +35,25 @@ test('a connection that says nothing is swept away', async (t) => {
   t.equal(await client.outcome(), 'nothing')
 })
 
+test('connections that are idle are closed before the port, so that nobody comes meanwhile', async (t) => {
+  const { server, port, closePort } = await serve(t)
+  const agent = new Agent({ keepAlive: true })
+  t.teardown(() => agent.destroy())
+  const accepted = once(server, 'connection') as Promise<[Socket]>
+  const [response] = await once(get({ port, agent, path: '/kept' }), 'response') as [IncomingMessage]
+  await once(response.resume(), 'end')
+  const [socket] = await accepted
+  const { close } = server
+  let wasOpen: boolean | undefined
+  server.close = function (...done) {
+    wasOpen = !socket.destroyed
+    return close.apply(this, done)
+  }
+  await closePort()
+
+  t.equal(wasOpen, false)
+})
+
 test('a loop that is always busy keeps the port open for a second at most', async (t) => {
   const { server, closePort } = await serve(t)
   const startedAt = performance.now()
@@ -51,7 +71,7 @@ test('a loop that is always busy keeps the port open for a second at most', asyn
 
 /** A server, and a client in a thread of its own, which does what it is told while nothing else runs here. */
 async function serve (t: Test) {
-  const server = createServer((request, response) => response.setHeader('connection', 'close').end('ok'))
+  const server = createServer(({ url }, response) => response.setHeader('connection', url === '/kept' ? 'keep-alive' : 'close').end('ok'))
   const close = closing(server)
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const { port } = server.address() as { port: number }

@@ -41,6 +41,29 @@ test('a request is one line, with the template of its route', async (t) => {
   t.ok((log.lines[0]?.durationMs as number) > 0)
 })
 
+test('whoever logs more in a request has a logger with its ids, a level and children', async (t) => {
+  const log = createLog()
+  const app = await buildWith(t, (app) => app.get('/chatty', async (request) => {
+    request.log.info({ answer: 42 }, 'one line')
+    request.log.child({ part: 'child' }).warn('another one')
+    const before = request.log.level
+    request.log.level = 'error'
+    request.log.info('none')
+    return before
+  }), INFO, log)
+  log.written.length = 0
+  const { headers, body } = await app.inject({ url: '/chatty', headers: { 'x-correlation-id': 'c' } })
+
+  t.equal(body, 'info')
+  const ids = { requestId: headers['x-request-id'], correlationId: 'c' }
+  t.match(log.lines, [
+    { ...ids, level: 30, answer: 42, msg: 'one line' },
+    { ...ids, level: 40, part: 'child', msg: 'another one' },
+    { ...ids, level: 30, route: '/chatty', msg: 'request' }
+  ])
+  t.equal(log.lines.length, 3)
+})
+
 test('a good answer to a probe is a line at level debug alone', async (t) => {
   const log = createLog()
   const app = await build(t, { LOG_LEVEL: 'debug' }, { stream: log })
