@@ -12,11 +12,14 @@ const ROUNDS = 15
 const BACK_MS = 5000
 const ANSWER_MS = 3500      // 3 s, and a bit for a machine that has other things to do
 
-/** Lets something happen again and again, which may come between a request and its answer, but not for long. */
-const recurring = (happen: (world: World) => Promise<void>, mostTransitions: number): Row['endure'] => async (t) => {
+/**
+ * Lets something happen again and again, which may come between a request and its answer, but not for long. That it has happened
+ * shows in what it answers, or in requests that were declined.
+ */
+const recurring = (happen: (world: World) => Promise<number | void>, mostTransitions: number): Row['endure'] => async (t) => {
   const world = await startWorld(t)
   const struckAt = performance.now()
-  await happen(world)
+  const ended = await happen(world)
   const healedAt = performance.now()
   const { backMs, losses } = await world.recovery(healedAt)
 
@@ -24,10 +27,11 @@ const recurring = (happen: (world: World) => Promise<void>, mostTransitions: num
   const needy = during(answers, struckAt).filter(needsDatabase)
   const declined = needy.filter(isDeclined)
   return judged([
+    ...ended === undefined ? [] : [`${ended} connections ended`],
     `${declined.length} of ${needy.length} answers were 503, the slowest answer took ${seconds(slowest(needy))}`, `/ready changed ${transitions(answers)} times`, `good again: ${seconds(backMs)}`
   ].join('; '), {
     'good or 503 with Retry-After; /health and JWKS go on': wrongWhileAway(during(answers, 0)),
-    'it was noticed': declined.length > 0,
+    'it has happened': (ended ?? declined.length) > 0,
     'slowest answer': slowest(needy) <= ANSWER_MS,
     'changes of /ready': transitions(answers) <= mostTransitions,
     'good again': backMs <= BACK_MS,
@@ -45,11 +49,15 @@ async function comeAndGo ({ database }: World) {
   }
 }
 
+// Most are idle at the time, so that it may be that nobody notices.
 async function terminate () {
+  let ended = 0
   for (let round = 0; round < ROUNDS; round++) {
-    await sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'microts%'")
+    const backends = await sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'microts%'")
+    ended += backends.length
     await delay(ROUND_MS)
   }
+  return ended
 }
 
 async function forget ({ database }: World) {
