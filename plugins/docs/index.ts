@@ -28,8 +28,13 @@ export default fp(async (app) => {
 
   let site: Promise<FastifyInstance> | undefined
   function open () {
-    site ??= import('./site.ts').then(({ createSite }) => createSite(app.release, routes))
+    site ??= import('./site.ts').then(({ createSite }) => createSite(app.release, routes)).catch(forget)
     return site
+  }
+  // So that the next look tries again, and the stop has nothing to close.
+  function forget (error: Error): never {
+    site = undefined
+    throw error
   }
   app.decorate('openapi', async () => (await open()).swagger() as unknown as Document)
   app.addHook('onClose', async () => { await (await site)?.close() })

@@ -1,5 +1,7 @@
 import { test } from 'tap'
-import { build } from '../helper.ts'
+import { build as buildApp } from '../../app.ts'
+import { loadConfig } from '../../plugins/config/index.ts'
+import { build, settings } from '../helper.ts'
 
 test('the docs take the width of the screen', async (t) => {
   const app = await build(t)
@@ -22,4 +24,13 @@ test('a file that the browser has is not sent again', async (t) => {
   t.ok(rawPayload.length > 1000)
   t.match(await app.inject({ url, headers: { 'if-none-match': String(etag) } }), { statusCode: 304, headers: { etag }, body: '' })
   t.match(await app.inject({ url, headers: { range: 'bytes=0-9' } }), { statusCode: 206, headers: { 'content-length': '10', 'content-range': `bytes 0-9/${rawPayload.length}` } })
+})
+
+test('documentation that cannot be made fails its own requests and no stop', async (t) => {
+  // The site has this path already.
+  const app = await buildApp(loadConfig(settings))
+  app.get('/docs/json', { schema: { operationId: 'twice' } }, async () => ({}))
+  for (let i = 0; i < 2; i++) t.equal((await app.inject('/docs')).statusCode, 500)
+  t.equal((await app.inject('/health')).statusCode, 200)
+  await t.resolves(app.close())
 })
