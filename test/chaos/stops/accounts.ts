@@ -3,13 +3,13 @@ import { PASSWORD } from '../../helper.ts'
 import type { Answer, Question } from './client.ts'
 
 type Session = { generation: number, isAlive: boolean }
-type Pair = { accessToken: string, refreshToken: string }
+export type Pair = { accessToken: string, refreshToken: string }
 
 /** An account as PostgreSQL should have it. `opening` sessions are there whose ids nobody was told. */
 export type Account = { email: string, isThere: boolean, epoch: number, displayName: string | null, password: string, sessions: Map<string, Session>, opening: number }
 
-/** A client with an account of its own, which does one thing after another. */
-export type Life = { account: Account, tokens: Map<string, Pair>, doubt: Attempt | undefined }
+/** A client with an account of its own, which does one thing after another. `untold` sessions have ended, and nobody was told. */
+export type Life = { account: Account, tokens: Map<string, Pair>, doubt: Attempt | undefined, untold: Set<string> }
 
 /** A write: what is asked, what it is answered when it is done, and what PostgreSQL has then. */
 export type Attempt = { what: string, question: Question, done: number, change: (account: Account) => void }
@@ -18,7 +18,8 @@ type Begin = (life: Life, session: string) => Omit<Attempt, 'what'>
 export const born = (): Life => ({
   account: { email: `life-${randomUUID()}@example.com`, isThere: false, epoch: 0, displayName: null, password: PASSWORD, sessions: new Map(), opening: 0 },
   tokens: new Map(),
-  doubt: undefined
+  doubt: undefined,
+  untold: new Set()
 })
 
 /** The sessions that are alive and whose tokens the client has. */

@@ -22,6 +22,7 @@ export async function judge ({ sql }: Database, lives: Life[]) {
     const fitting = await firstThat(possible, (account) => fits(account, found))
     if (life.doubt) inDoubt++
     if (!fitting) wrong.push({ did: life.doubt?.what, possible, found })
+    for (const id of fitting ? ended(life.account, fitting) : []) life.untold.add(id)
     if (!fitting?.isThere) Object.assign(life, born())
     else Object.assign(life, { account: withUntold(fitting, found), doubt: undefined })
   }
@@ -33,6 +34,9 @@ function changed ({ account, doubt }: Life) {
   doubt!.change(after)
   return after
 }
+
+const ended = (before: Account, after: Account) =>
+  [...before.sessions].filter(([id, { isAlive }]) => isAlive && !after.sessions.get(id)?.isAlive).map(([id]) => id)
 
 async function fits ({ isThere, epoch, displayName, password, sessions, opening }: Account, rows: Row[]) {
   const [user] = rows

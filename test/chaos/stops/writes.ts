@@ -1,9 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { alive, born, generationOf, keep, learn, next, type Life } from './accounts.ts'
+import { eventually } from '../../eventually.ts'
+import { alive, born, generationOf, keep, learn, next, type Life, type Pair } from './accounts.ts'
 import { createClient } from './client.ts'
 import type { Test } from 'tap'
 
 const PAUSE_MS = 5
+// What a revocation has until it holds everywhere; who was told that it is done need not wait.
+const UNTOLD_MS = 1000
 
 /** Clients that write until something goes wrong, each with an account of its own. */
 export function createWriters (t: Test, size: number, isOutage: (status: number) => boolean) {
@@ -52,8 +55,13 @@ export function createWriters (t: Test, size: number, isOutage: (status: number)
         if ((await ask(origin, { path: '/me', token: known.accessToken })).status !== 200) wrong.push({ did: '/me of a living session', id })
       }
       const dead = [...life.tokens].filter(([id]) => !life.account.sessions.get(id)?.isAlive).at(-1)
-      if (dead && (await ask(origin, { path: '/me', token: dead[1].accessToken })).status !== 401) wrong.push({ did: '/me of a session that has ended', id: dead[0] })
+      if (dead && !await isDead(dead, life.untold.has(dead[0]))) wrong.push({ did: '/me of a session that has ended', id: dead[0] })
     }))
     return refreshed
+
+    async function isDead ([, { accessToken }]: [string, Pair], isUntold: boolean) {
+      const isRefused = async () => (await ask(origin, { path: '/me', token: accessToken })).status === 401
+      return isUntold ? eventually(isRefused, UNTOLD_MS).then(() => true, () => false) : isRefused()
+    }
   }
 }
