@@ -24,7 +24,7 @@ type Needs = {
 const FLUSH_MS = 1000
 const TELL_EVERY_MS = 60_000
 const UNTRACED = /^\/(health|ready|metrics|docs(\/[^?]*)?)(\?|$)/
-const TABLE = /\b(?:from|into|update|join) (\w+)/
+const TABLE = /\b(?:from|into|update|join) (\w+)\b(?!\()/
 
 // What the SDK reads, where nobody has set it. Baggage would carry what a client wrote on to others.
 const DEFAULTS = { OTEL_EXPORTER_OTLP_TIMEOUT: '3000', OTEL_PROPAGATORS: 'tracecontext' }

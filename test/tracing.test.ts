@@ -42,6 +42,14 @@ file.test('a request is one trace, which its caller began: HTTP, Fastify, Postgr
   t.equal(lineOf(server.stdout, registered.traceId).span_id, spans.find(({ kind }) => kind === SERVER_SPAN)?.spanId, 'the line of the request has both ids')
 })
 
+file.test('a statement is named by what it is about', async (t) => {
+  const { refreshToken } = (await (await fetch(`${url}/auth/login`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(ACCOUNT) })).json()) as { refreshToken: string }
+  const refreshed = await ask(`${url}/auth/refresh`, { method: 'POST', body: { refreshToken } })
+  t.equal(refreshed.status, 200)
+  const spans = await collector.trace(refreshed.traceId)
+  t.ok(spans.map((span) => pathOf(span, spans)).includes(`${CALLER} > POST /auth/refresh > request > handler - refresh > WITH sessions`))
+})
+
 file.test('spans are named by routes, whatever the path is, and probes have none', async (t) => {
   const { accessToken } = JSON.parse((await ask(`${url}/auth/login`, { method: 'POST', body: ACCOUNT })).text)
   const headers = bearer(accessToken)

@@ -43,9 +43,10 @@ const LIFETIME_SECONDS = 1800
 const CHECKS = 2
 const CHECK_MS = 900      // less than the second that a health check has
 
-// A statement whose client has gone ends soon, and its locks with it, unless PostgreSQL is too old for that or runs on Windows.
+// A statement is planned once for whatever it may be asked: those that take arrays would else be planned for each array anew, which takes
+// longer than to run them. One whose client has gone ends soon, and its locks with it, unless PostgreSQL is too old for that or runs on Windows.
 const GREETING = `
-  select pg_is_in_recovery() as recovering, (
+  select pg_is_in_recovery() as recovering, set_config('plan_cache_mode', 'force_generic_plan', false), (
     select set_config(name, '500', false) from pg_settings
     where name = 'client_connection_check_interval' and version() !~* 'windows|mingw|visual'
   )`

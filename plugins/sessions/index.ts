@@ -16,7 +16,7 @@ declare module 'fastify' {
 export type Verified = { id: string, epoch: number }
 /** Where a session is opened from. */
 export type Device = { address: string | undefined, headers: { 'user-agent'?: string | undefined } }
-type Needs = Pick<FastifyInstance, 'config' | 'db' | 'metrics' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'metrics' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 
 type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
 
@@ -26,7 +26,7 @@ const UNCHANGED = 'select id from users where id = $1 and epoch = $2 and disable
 // What has ended is refused with or without its row, which stays for whoever asks what happened.
 const KEEP_SECONDS = 86_400
 
-export function createSessions ({ config, db, metrics, tokens, revocations, log }: Needs) {
+export function createSessions ({ beyondDeadline, config, db, gather, metrics, tokens, revocations, log }: Needs) {
   const count = createCount(metrics)
   const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
   const { REFRESH_IDLE_TTL: idleSeconds, REFRESH_ABSOLUTE_TTL: absoluteSeconds, SESSION_LIMIT: limit } = config
@@ -52,7 +52,7 @@ export function createSessions ({ config, db, metrics, tokens, revocations, log 
     },
 
     /** Exchanges a refresh token for the next pair; throws InvalidRefreshToken. */
-    rotate: createRotation({ config, db, tokens, log, pairOf, end, count }),
+    rotate: createRotation({ beyondDeadline, config, db, gather, tokens, log, pairOf, end, count }),
 
     /** The live sessions of a user, the one seen last first. */
     async list (userId: string) {
@@ -143,4 +143,4 @@ export function createSessions ({ config, db, metrics, tokens, revocations, log 
 export default fp(async (app) => {
   app.decorate('sessions', createSessions(app))
   app.purge.add({ table: 'sessions', first: NIL, endedAt: 'least(expires_at, idle_expires_at, revoked_at)', keepSeconds: KEEP_SECONDS })
-}, { name: 'sessions', dependencies: ['client', 'config', 'db', 'metrics', 'purge', 'revocations', 'tokens'] })
+}, { name: 'sessions', dependencies: ['client', 'config', 'db', 'deadline', 'gather', 'metrics', 'purge', 'revocations', 'tokens'] })

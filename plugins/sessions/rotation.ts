@@ -5,6 +5,7 @@ import type { Count } from './events.ts'
 
 type Access = { accessToken: string, expiresIn: number }
 type State = {
+  sessionId: string
   userId: string
   generation: number
   isLive: boolean
@@ -14,7 +15,8 @@ type State = {
   /** Of the next generation; null where this statement did not make it. */
   advancedSecondsLeft: number | null
 }
-type Needs<Pair> = Pick<FastifyInstance, 'config' | 'db' | 'tokens'> & {
+type Advanced = State & { advancedSecondsLeft: number }
+type Needs<Pair> = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'tokens'> & {
   log: Pick<FastifyBaseLogger, 'debug' | 'warn'>
   pairOf: (access: Access, claim: RefreshClaim, refreshSeconds: number) => Pair
   end: (sessionId: string, userId: string, reason: string) => Promise<boolean>
@@ -29,55 +31,68 @@ const MOST_GENERATIONS = 2 ** 31 - 2
  * The exchange of a refresh token for the next pair. The parent of the current token gets the same successor again for as long as
  * the grace lasts; anything older is theft (RFC 9700 section 4.14.2), which ends the session.
  */
-export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end, count }: Needs<Pair>) {
-  return rotate
+export function createRotation<Pair> ({ beyondDeadline, config, db, gather, tokens, log, pairOf, end, count }: Needs<Pair>) {
+  // One statement and one commit for all that come at a time, which take no longer than those of one. It waits for no session that
+  // somebody else has locked: all would wait with it, and two that wait for each other would be a deadlock.
+  const advanceTogether = gather((claims: RefreshClaim[]) => beyondDeadline(async () => {
+    const bySession = new Map(claims.map((claim) => [claim.sessionId, claim]))
+    const states = await advance([...bySession.values()], 'skip locked')
+    return new Map(states.map((state) => [bySession.get(state.sessionId)!, state]))
+  }))
 
-  async function rotate (claim: RefreshClaim) {
+  return async function rotate (claim: RefreshClaim) {
     if (claim.generation > MOST_GENERATIONS) throw new InvalidRefreshToken()
+    let state = await advanceTogether(claim) ?? await advanceAlone(claim)
     // Who loses a race looks again at what the winner left, and is judged by that.
-    for (;;) {
-      const state = await advance(claim)
-      if (!state?.isLive) throw new InvalidRefreshToken()
-      const isAdvanced = state.advancedSecondsLeft !== null
-      if (!isAdvanced && claim.generation >= state.generation) continue
-      if (!isAdvanced && !isRetry(claim, state)) return endStolen(claim, state)
-      const event = isAdvanced ? claim.generation > state.generation ? 'recovered' : 'refreshed' : 'replayed'
-      const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
-      count(event)
-      log.debug({ userId: state.userId, sessionId: claim.sessionId }, `session ${event}`)
-      return isAdvanced
-        ? pairOf(access, { ...claim, generation: claim.generation + 1 }, state.advancedSecondsLeft!)
-        : pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
-    }
+    while (state && isUndecided(claim, state)) state = await advanceAlone(claim)
+    if (!state?.isLive) throw new InvalidRefreshToken()
+    if (!isAdvanced(state) && !isRetry(claim, state)) return endStolen(claim, state)
+    const event = isAdvanced(state) ? claim.generation > state.generation ? 'recovered' : 'refreshed' : 'replayed'
+    const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
+    count(event)
+    log.debug({ userId: state.userId, sessionId: claim.sessionId }, `session ${event}`)
+    return isAdvanced(state)
+      ? pairOf(access, { ...claim, generation: claim.generation + 1 }, state.advancedSecondsLeft)
+      : pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
+  }
+
+  async function advanceAlone (claim: RefreshClaim) {
+    const [state] = await advance([claim])
+    return state
   }
 
   /**
-   * The session as it was, whatever its state, else a reused token would never be seen; and in the same statement its next generation.
-   * One winner: of many that present the current token, one finds its generation still there.
+   * The sessions as they were, whatever their state, else a reused token would never be seen; and in the same statement their next
+   * generations. One winner: of many that present the current token, one finds its generation still there.
    * A token ahead of the row was signed by us and its rotation lost with a standby that lagged: the row catches up.
    */
-  async function advance ({ sessionId, generation, nonce }: RefreshClaim) {
-    const [state] = await db.query<State>(`
+  function advance (claims: RefreshClaim[], whereLocked: '' | 'skip locked' = '') {
+    return db.query<State>(`
       with found as (
-        select s.id, s.user_id, s.generation, s.rotated_at, s.expires_at, s.idle_expires_at,
+        select s.id, s.user_id, s.generation, s.rotated_at, s.expires_at, s.idle_expires_at, presented,
                s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as is_live
-        from sessions s join users u on u.id = s.user_id
-        where s.id = $1 and s.nonce_hash = $2
+        from unnest($1::uuid[], $2::bytea[], $3::integer[]) as claim (id, nonce_hash, presented)
+        join sessions s on s.id = claim.id and s.nonce_hash = claim.nonce_hash
+        join users u on u.id = s.user_id
+      ), taken as (
+        select s.id, presented
+        from found join sessions s on s.id = found.id
+        where is_live and s.generation <= presented and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
+        for no key update of s ${whereLocked}
       ), advanced as (
         update sessions s
-        set generation = $3 + 1, rotated_at = now(), last_seen_at = now(), idle_expires_at = least(now() + make_interval(secs => $4), s.expires_at)
-        from found
-        where s.id = $1 and found.is_live and s.generation <= $3
-          and s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now()
-        returning s.idle_expires_at
+        set generation = presented + 1, rotated_at = now(), last_seen_at = now(), idle_expires_at = least(now() + make_interval(secs => $4), s.expires_at)
+        from taken
+        where s.id = taken.id
+        returning s.id, s.idle_expires_at
       )
-      select found.user_id as "userId", found.generation, found.is_live as "isLive",
+      select found.id as "sessionId", found.user_id as "userId", found.generation, found.is_live as "isLive",
              (extract(epoch from now() - found.rotated_at) * 1000)::float8 as "rotatedAgoMs",
              extract(epoch from found.expires_at - now())::float8 as "secondsLeft",
              extract(epoch from found.idle_expires_at - now())::float8 as "idleSecondsLeft",
              extract(epoch from advanced.idle_expires_at - now())::float8 as "advancedSecondsLeft"
-      from found left join advanced on true`, [sessionId, sha256(nonce), generation, config.REFRESH_IDLE_TTL])
-    return state
+      from found left join advanced on advanced.id = found.id`,
+    [claims.map(({ sessionId }) => sessionId), claims.map(({ nonce }) => sha256(nonce)), claims.map(({ generation }) => generation), config.REFRESH_IDLE_TTL])
   }
 
   function isRetry ({ generation }: RefreshClaim, { generation: current, rotatedAgoMs }: State) {
@@ -97,3 +112,6 @@ export function createRotation<Pair> ({ config, db, tokens, log, pairOf, end, co
     throw new InvalidRefreshToken()
   }
 }
+
+const isAdvanced = (state: State): state is Advanced => state.advancedSecondsLeft !== null
+const isUndecided = ({ generation }: RefreshClaim, state: State) => state.isLive && !isAdvanced(state) && generation >= state.generation

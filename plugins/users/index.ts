@@ -3,7 +3,6 @@ import { v7 as uuidv7 } from 'uuid'
 import { EmailTaken, InvalidCredentials, PasswordUnchanged, PreconditionFailed, refusal, Unauthorized } from '../errors.ts'
 import { createAdministration } from './administration.ts'
 import { canonicalEmail, localPartOf } from './email.ts'
-import { gather } from './gather.ts'
 import { COLUMNS, toUser, type User, type UserRow } from './rows.ts'
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import type { Sql } from '../db/statements.ts'
@@ -14,7 +13,7 @@ declare module 'fastify' {
   interface FastifyInstance { users: ReturnType<typeof createUsers> }
 }
 
-type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'beyondDeadline' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'beyondDeadline' | 'gather' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 type Account = Verified & { emailCanonical: string, passwordHash: string, isDisabled: boolean }
 type Draft = { email: string, emailCanonical: string, password: string, displayName: string | null }
 
@@ -25,10 +24,10 @@ const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp(
 // If-Match: * asks for any version there is (RFC 9110 section 13.1.1).
 const ANY = '*'
 
-export function createUsers ({ cache, db, beyondDeadline, passwords, sessions, revocations, etag, log }: Needs) {
+export function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, revocations, etag, log }: Needs) {
   const tags = new WeakMap<User, string>()
   const administration = createAdministration({ cache, db, passwords, sessions, revocations })
-  const find = gather((ids) => beyondDeadline(async () => {
+  const find = gather((ids: string[]) => beyondDeadline(async () => {
     const rows = await db.query<UserRow>(`select ${COLUMNS} from users where id = any($1)`, [ids])
     return new Map(rows.map((row) => [row.id, row]))
   }))
@@ -39,7 +38,7 @@ export function createUsers ({ cache, db, beyondDeadline, passwords, sessions, r
     etagOf,
 
     /** As it was a second ago at most; exact where a condition asks for a version. */
-    async get (id: string, conditions: Conditions) {
+    get (id: string, conditions: Conditions) {
       return conditions['if-match'] === undefined ? cache.get(id, () => read(id)) : read(id)
     },
 
@@ -171,4 +170,4 @@ export function createUsers ({ cache, db, beyondDeadline, passwords, sessions, r
 
 export default fp(async (app) => {
   app.decorate('users', createUsers(app))
-}, { name: 'users', dependencies: ['cache', 'db', 'deadline', 'passwords', 'sessions', 'revocations', 'etag'] })
+}, { name: 'users', dependencies: ['cache', 'db', 'deadline', 'gather', 'passwords', 'sessions', 'revocations', 'etag'] })

@@ -1,0 +1,36 @@
+import { setImmediate as turnEnd } from 'node:timers/promises'
+import fp from 'fastify-plugin'
+
+declare module 'fastify' {
+  interface FastifyInstance { gather: typeof gather }
+}
+
+const MOST_KEYS = 200
+
+/**
+ * Does in one go what is asked for within one turn of the event loop, each key once; what gets no value is undefined. It is done for
+ * all who ask, so that none should be able to end it.
+ */
+export function gather<Key, Value> (doAll: (keys: Key[]) => Promise<Map<Key, Value>>) {
+  let next: { keys: Set<Key>, values: Promise<Map<Key, Value>> } | undefined
+
+  return async function one (key: Key): Promise<Value | undefined> {
+    if (!next || next.keys.size === MOST_KEYS) next = begin()
+    next.keys.add(key)
+    const values = await next.values
+    return values.get(key)
+  }
+
+  function begin () {
+    const keys = new Set<Key>()
+    const values = turnEnd().then(() => {
+      next = undefined
+      return doAll([...keys])
+    })
+    return { keys, values }
+  }
+}
+
+export default fp(async (app) => {
+  app.decorate('gather', gather)
+}, { name: 'gather' })
