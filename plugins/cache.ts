@@ -43,14 +43,14 @@ export function createCache ({ fastPath, now = () => performance.now() }: Needs)
   return {
     counts,
 
-    /** What `load` gives, for all who ask at the time: the end of one request must not end it. */
-    async get<Value extends Versioned> (id: string, load: () => Promise<Value>): Promise<Value> {
+    /** What is in memory, at once; or what `load` gives, for all who ask at the time: the end of one request must not end it. */
+    get<Value extends Versioned> (id: string, load: () => Promise<Value>): Value | Promise<Value> {
       const held = fresh(id)
       if (held?.value) {
         counts.hit++
         return held.value as Value
       }
-      return await (flights.get(id) ?? take(id, load)) as Value
+      return (flights.get(id) ?? take(id, load)) as Promise<Value>
     },
 
     /** Call it after the commit. */

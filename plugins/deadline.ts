@@ -34,20 +34,22 @@ export default fp(async (app) => {
   app.decorateRequest('deadline')
 
   app.addHook('onRequest', function setDeadline (request, reply, done) {
-    const { timeout = longestMs } = request.routeOptions.config
+    const { timeout = longestMs, isProbe } = request.route.config
     request.deadline = new Deadline()
-    request.deadline.timer = setTimeout(expire, Math.min(timeout, longestMs), request, reply).unref()
+    if (!isProbe) request.deadline.timer = setTimeout(expire, Math.min(timeout, longestMs), request, reply).unref()
     done()
   })
 
-  app.onEnd(({ deadline, routeOptions }, reply, hasLeft) => {
-    if (hasLeft && routeOptions.config.outlivesClient) return
+  app.onEnd(({ deadline, route }, reply, hasLeft) => {
+    if (hasLeft && route.config.outlivesClient) return
     clearTimeout(deadline.timer)
     if (hasLeft) deadline.end(new ClientLeft())
   })
 
   app.addHook('onRoute', function endWithDeadline (route) {
     const { handler } = route
+    // Which is answered from memory, and asked for again and again.
+    if (route.config?.isProbe) return
     route.handler = function (request, reply) {
       const { deadline } = request
       deadline.throwIfAborted()
@@ -55,7 +57,7 @@ export default fp(async (app) => {
       return isThenable(answer) ? inTime(answer, request) : answer
     }
   })
-}, { name: 'deadline', dependencies: ['config', 'ending', 'errors'] })
+}, { name: 'deadline', dependencies: ['config', 'ending', 'errors', 'route'] })
 
 /** As much of an AbortSignal as is made use of here: a real one serves as well. */
 export interface Signal {

@@ -45,7 +45,7 @@ export default fp(async (app) => {
   })
 
   function count (request: FastifyRequest, reply: FastifyReply, hasLeft: boolean) {
-    const { config, url } = request.routeOptions
+    const { config, url } = request.route
     const status = hasLeft ? CLIENT_LEFT : reply.statusCode
     const method = METHODS.has(request.method) ? request.method : 'other'
     const series = config.series ? seriesOf(config.series, method, url!, status) : seriesOf(unmatched, method, UNMATCHED, status)
@@ -63,4 +63,4 @@ export default fp(async (app) => {
     known.set(key, series)
     return series
   }
-}, { name: 'http-metrics', dependencies: ['ending', 'errors', 'metrics'] })
+}, { name: 'http-metrics', dependencies: ['ending', 'errors', 'metrics', 'route'] })

@@ -16,10 +16,10 @@ export default fp(async (app) => {
     sampleInterval: SAMPLE_MS,
     maxEventLoopDelay: app.config.MAX_EVENT_LOOP_DELAY,
     maxHeapUsedBytes: Math.floor(getHeapStatistics().heap_size_limit * HEAP_SHARE),
-    pressureHandler ({ routeOptions }: FastifyRequest, reply, type, value) {
+    pressureHandler ({ route }: FastifyRequest, reply, type, value) {
       // A sample in which nothing was measured is called Infinity: one long pause, which is over. So is what held up the start.
       if (type === underPressure.TYPE_EVENT_LOOP_DELAY && (value === Infinity || performance.now() < settledAt)) return
-      if (routeOptions.config.limit !== 'none') throw declined(`the process is under pressure: ${type}`)
+      if (route.config.limit !== 'none') throw declined(`the process is under pressure: ${type}`)
     }
   })
-}, { name: 'overload', dependencies: ['config', 'errors', 'security'] })
+}, { name: 'overload', dependencies: ['config', 'errors', 'route', 'security'] })

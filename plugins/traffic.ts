@@ -93,7 +93,7 @@ function quantile (counts: number[], rank: number) {
 export default fp(async (app) => {
   app.decorate('traffic', createTraffic())
 
-  app.onEnd(({ routeOptions: { config, url } }, { elapsedTime, statusCode }, hasLeft) => {
+  app.onEnd(({ route: { config, url } }, { elapsedTime, statusCode }, hasLeft) => {
     if (!hasLeft && !config.isProbe && url !== ITSELF) app.traffic.record(elapsedTime, statusCode >= 500)
   })
-}, { name: 'traffic', dependencies: ['ending'] })
+}, { name: 'traffic', dependencies: ['ending', 'route'] })

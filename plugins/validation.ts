@@ -34,7 +34,7 @@ export default fp(async (app) => {
       route.schema = { ...route.schema, consumes: ['application/json', 'application/x-www-form-urlencoded'] }
     })
   })
-}, { name: 'validation', dependencies: ['http'] })
+}, { name: 'validation', dependencies: ['http', 'route'] })
 
 function createAjv (coerceTypes: boolean) {
   // Whether the schemas are such is for the tests to see: to compile what says so takes a tenth of a start. V8 optimises what Ajv need not.
@@ -60,8 +60,8 @@ function decoded (parse: (request: FastifyRequest, body: Buffer) => Promise<unkn
   }
 }
 
-async function parseJson ({ routeOptions }: FastifyRequest, body: Buffer): Promise<unknown> {
-  if (body.length === 0 && !routeOptions.schema?.body) return undefined
+async function parseJson ({ route }: FastifyRequest, body: Buffer): Promise<unknown> {
+  if (body.length === 0 && !route.schema?.body) return undefined
   try {
     return secureJson.parse(utf8.decode(body), null, { protoAction: 'error', constructorAction: 'error' })
   } catch (error) {

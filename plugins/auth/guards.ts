@@ -19,21 +19,21 @@ export default fp(async (app) => {
       route.config = { ...route.config, isGuarded: true, limit: 'own' }
       route.errorHandler = app.limits.countFailure
     })
-    this.addHook('onRequest', async function authenticate (request, reply) {
-      request.user = await identify(request, reply, acceptsRevoked)
+    this.addHook('onRequest', function authenticate (request, reply, done) {
+      const identified = then(identify(request, reply, acceptsRevoked), (identity) => { request.user = identity })
+      if (identified instanceof Promise) identified.then(() => done(), (error) => done(error ?? new Unauthorized()))
+      else done()
     })
   })
 
   // A valid token counts for its user alone, everything else for the address.
-  async function identify (request: FastifyRequest, reply: FastifyReply, acceptsRevoked: boolean): Promise<Identity> {
-    const identity = app.tokens.recall(request) ?? await verify(request, reply)
-    if (await app.revocations.isRevoked(identity.sessionId)) {
-      await app.limits.take(request, reply, ['address'])
-      if (!acceptsRevoked) throw new Unauthorized()
-      return identity
-    }
-    await app.limits.take(request, reply, ['user', identity.id])
-    return identity
+  function identify (request: FastifyRequest, reply: FastifyReply, acceptsRevoked: boolean): Identity | Promise<Identity> {
+    return then(app.tokens.recall(request) ?? verify(request, reply), (identity) =>
+      then(app.revocations.isRevoked(identity.sessionId), (isRevoked) =>
+        then(app.limits.take(request, reply, isRevoked ? ['address'] : ['user', identity.id]), () => {
+          if (isRevoked && !acceptsRevoked) throw new Unauthorized()
+          return identity
+        })))
   }
 
   async function verify (request: FastifyRequest, reply: FastifyReply) {
@@ -46,3 +46,8 @@ export default fp(async (app) => {
     }
   }
 }, { name: 'guards', dependencies: ['tokens', 'revocations', 'rate-limit'] })
+
+/** At once where the value is there: most requests are identified by what is in memory, and a promise for each step would take longer than that. */
+function then<Value, Result> (value: Value | Promise<Value>, next: (value: Value) => Result | Promise<Result>) {
+  return value instanceof Promise ? value.then(next) : next(value)
+}

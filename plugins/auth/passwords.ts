@@ -97,8 +97,8 @@ export default fp(async (app) => {
   app.addHook('onReady', async () => letLoopGoFirst())
 
   // Before the limits: of a flood only what is let in is counted, and the rest costs next to nothing.
-  app.addHook('onRequest', function refuseIfBusy ({ routeOptions }, reply, done) {
-    if (routeOptions.config.needsHash) passwords.gate.refuseIfFull()
+  app.addHook('onRequest', function refuseIfBusy ({ route }, reply, done) {
+    if (route.config.needsHash) passwords.gate.refuseIfFull()
     done()
   })
-}, { name: 'passwords', dependencies: ['config', 'metrics', 'slots'] })
+}, { name: 'passwords', dependencies: ['config', 'metrics', 'route', 'slots'] })

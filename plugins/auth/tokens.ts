@@ -15,7 +15,7 @@ declare module '@fastify/jwt' {
 }
 
 type Claims = { iss: string, aud: string, sub: string, sid: string, iat: number, exp: number, jti: string }
-type Verified = { identity: Identity, expiresAt: number }
+type Verified = { header: string, identity: Identity, expiresAt: number }
 
 /** Whose request it is, and on which session. */
 export type Identity = { id: string, sessionId: string }
@@ -30,6 +30,7 @@ interface Tokens {
 }
 
 const CACHE_SIZE = 10_000
+const END_LENGTH = 32      // of the signature, which tells tokens apart as well as the whole
 const SKEW_SECONDS = 30
 const MAX_LIFE_SECONDS = 3600
 const MAX_TOKEN_LENGTH = 4096
@@ -39,7 +40,8 @@ const REQUIRED = ['iss', 'aud', 'sub', 'sid', 'iat', 'exp', 'jti']
 export default fp(async (app) => {
   const { JWT_ISSUER: iss, JWT_AUDIENCE: aud, ACCESS_TOKEN_TTL: ttl } = app.config
   const signers = new WeakMap<Key, (claims: Claims) => string>()
-  const verified = new Recent<string | undefined, Verified>(CACHE_SIZE)      // by the header as most clients spell it
+  // By the end of the header as most clients spell it: what comes with a request is a new string, and all of it would be hashed.
+  const verified = new Recent<string, Verified>(CACHE_SIZE)
   let verifiedWith = app.keys.current
 
   await app.register(jwt, {
@@ -77,8 +79,13 @@ export default fp(async (app) => {
   }
 
   function recall (request: FastifyRequest) {
-    const known = cache().get(request.headers.authorization) ?? cache().get(headerOf(bearerOf(request)))
+    const known = find(request.headers.authorization) ?? find(headerOf(bearerOf(request)))
     return known && known.expiresAt > Date.now() ? known.identity : undefined
+  }
+
+  function find (header: string | undefined) {
+    const known = header && cache().get(endOf(header))
+    return known && known.header === header ? known : undefined
   }
 
   async function verify (request: FastifyRequest) {
@@ -88,7 +95,7 @@ export default fp(async (app) => {
     try {
       const { sub: id, sid: sessionId, exp } = await request.jwtVerify<Claims>()
       const identity = { id, sessionId }
-      if (verifiedBy === app.keys.current) cache().set(headerOf(token), { identity, expiresAt: exp * 1000 })
+      if (verifiedBy === app.keys.current) cache().set(endOf(token), { header: `Bearer ${token}`, identity, expiresAt: exp * 1000 })
       return identity
     } catch (error) {
       const hasExpired = (error as { code?: string }).code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED'
@@ -128,6 +135,7 @@ const encode = (json: object) => Buffer.from(JSON.stringify(json)).toString('bas
 
 // One entry for each token, however many spaces its header comes with.
 const headerOf = (token: string | undefined) => token && `Bearer ${token}`
+const endOf = (text: string) => text.slice(-END_LENGTH)
 
 function bearerOf ({ headers: { authorization } }: FastifyRequest) {
   const token = authorization?.match(/^Bearer +([\w.-]+) *$/i)?.[1]

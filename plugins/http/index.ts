@@ -11,14 +11,14 @@ const CHUNKED = /^[ ,]*chunked$/i
 
 /** HTTP below and around routing: what the parser and the router refuse gets a problem document too. */
 export default fp(async (app) => {
-  app.addHook('onRequest', function refuseAmbiguity ({ raw, is404, routeOptions }, reply, done) {
+  app.addHook('onRequest', function refuseAmbiguity ({ raw, is404, route }, reply, done) {
     const ambiguity = ambiguityOf(raw)
     // Of what follows an offer to upgrade, Node's parser loses what came in the same piece.
     if (ambiguity || raw.headers.upgrade !== undefined) reply.header('connection', 'close')
     if (ambiguity) done(new BadRequest(ambiguity))
     else if (count(raw, 'authorization') > 1) done(new BadRequest('One Authorization header is allowed'))
     // Before the body is looked at. @fastify/cors registers OPTIONS for every path there could be.
-    else if (is404 || routeOptions.url === '*') done(new NotFound())
+    else if (is404 || route.url === '*') done(new NotFound())
     else done()
   })
 
@@ -36,7 +36,7 @@ export default fp(async (app) => {
     socket.on('error', () => {})
     inTurn(socket, () => sendBare(socket, bare(app, refusal(new MethodNotAllowed(), { headers: { allow: '' } }), { raw })))
   })
-}, { name: 'http', dependencies: ['errors', 'health', 'http-metrics', 'security', 'rate-limit'] })
+}, { name: 'http', dependencies: ['errors', 'health', 'http-metrics', 'rate-limit', 'route', 'security'] })
 
 /** What two readers of this request could understand in two ways (RFC 9112 sections 3.2, 6.1 and 2.3). */
 function ambiguityOf (raw: IncomingMessage): string | undefined {

@@ -59,13 +59,15 @@ export default fp(async (app) => {
   app.decorate('limits', createLimits(app, log))
   app.decorateRequest('slots', null)
 
-  app.addHook('onRequest', async function countForAddress (request, reply) {
-    if (request.routeOptions.config.limit === undefined) await app.limits.take(request, reply, ['address'])
+  app.addHook('onRequest', function countForAddress (request, reply, done) {
+    const taken = request.route.config.limit === undefined ? app.limits.take(request, reply, ['address']) : []
+    if (taken instanceof Promise) taken.then(() => done(), done)
+    else done()
   })
 
   const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'security'] })
+}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'route', 'security'] })
 
 function createLimits (app: FastifyInstance, log: Log): Limits {
   let slots = 0

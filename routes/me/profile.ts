@@ -16,12 +16,17 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       headers: ConditionHeadersSchema,
       response: answers({ 200: UserAnswerSchema, 304: Type.Null({ description: 'It is still this version' }) }, ...GUARDED, 'PRECONDITION_FAILED')
     }
-  }, async (request, reply) => {
-    const user = await app.users.get(request.user.id, request.headers)
-    const etag = app.users.etagOf(user)
-    reply.headers({ etag, 'cache-control': 'private, no-cache' })
-    if (app.etag.isKnown(request.headers, etag)) return reply.code(304).send(app.etag.nothing())
-    return { user }
+  }, (request, reply) => {
+    const found = app.users.get(request.user.id, request.headers)
+    return found instanceof Promise ? found.then(answer) : answer(found)
+
+    function answer (user: Awaited<typeof found>) {
+      const etag = app.users.etagOf(user)
+      reply.headers({ etag, 'cache-control': 'private, no-cache' })
+      if (!app.etag.isKnown(request.headers, etag)) return { user }
+      reply.code(304)
+      return app.etag.nothing()
+    }
   })
 
   app.patch('', {
