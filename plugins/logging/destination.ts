@@ -1,11 +1,35 @@
 import pino from 'pino'
 
-const FLUSH_EVERY_MS = 20
-const BATCH_BYTES = 8192
+const LATEST_MS = 20
+const BATCH_LENGTH = 8192
 
-/** Standard output, written to in batches: a system call a line costs a busy server more than all else of logging. Nothing is lost but by SIGKILL. */
-export function createDestination () {
-  const destination = pino.destination({ dest: process.stdout.fd, sync: true, minLength: BATCH_BYTES, periodicFlush: FLUSH_EVERY_MS })
-  process.once('exit', () => destination.flushSync())
-  return destination
+/**
+ * Standard output, written to in batches: a system call a line costs a busy server more than all else of logging, and the stream's own
+ * `minLength` would count what it holds anew with each line. Nothing is lost but by SIGKILL.
+ */
+export function createDestination (fd: number = process.stdout.fd) {
+  const output = pino.destination({ dest: fd, sync: true })
+  let batch = ''
+  let timer: NodeJS.Timeout | undefined
+  process.once('exit', flushSync)
+
+  return { write, flushSync }
+
+  function write (line: string) {
+    batch += line
+    if (batch.length >= BATCH_LENGTH) flush()
+    else timer ??= setTimeout(flush, LATEST_MS).unref()
+  }
+
+  function flush () {
+    clearTimeout(timer)
+    timer = undefined
+    if (batch) output.write(batch)
+    batch = ''
+  }
+
+  function flushSync () {
+    flush()
+    output.flushSync()
+  }
 }

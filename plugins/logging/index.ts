@@ -2,6 +2,7 @@ import { LogController, type FastifyBaseLogger, type FastifyInstance, type Fasti
 import fp from 'fastify-plugin'
 import { SECRETS, withoutSecrets } from './redaction.ts'
 import { RequestLog } from './request-log.ts'
+import type { Ids, RequestLine } from './request-line.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Config } from '../config/index.ts'
 
@@ -16,7 +17,7 @@ declare module 'fastify' {
   }
 }
 
-type Ids = { trace_id: string, span_id: string }
+type TraceIds = Required<Pick<Ids, 'trace_id' | 'span_id'>>
 
 const CLIENT_LEFT = 499   // as nginx has it; nobody is sent that
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-|$)/
@@ -38,17 +39,18 @@ class OneLine extends LogController {
     const log = request.log as RequestLog
     if (reason) log.line('warn', { ...lineOf(request, reply), reason }, 'request declined')
     else if (err) log.line('error', { ...lineOf(request, reply), err }, 'request failed')
-    else log.line(isCalm(request, reply) ? 'debug' : 'info', lineOf(request, reply), 'request')
+    else if (isCalm(request, reply)) log.line('debug', lineOf(request, reply), 'request')
+    else log.answered(lineOf(request, reply))
   }
 }
 
 // Every few seconds, and all alike: what is worth a line is a probe that is refused.
-const isCalm = ({ routeOptions }: FastifyRequest, { statusCode }: FastifyReply) => routeOptions.config.isProbe && statusCode < 400
+const isCalm = ({ route }: FastifyRequest, { statusCode }: FastifyReply) => route.config.isProbe && statusCode < 400
 
-function lineOf (request: FastifyRequest, { statusCode, elapsedTime }: FastifyReply) {
+function lineOf (request: FastifyRequest, { statusCode, elapsedTime }: FastifyReply): RequestLine {
   return {
     method: request.method,
-    route: request.routeOptions.url ?? null,
+    route: request.route.url ?? null,
     statusCode,
     durationMs: Math.round(elapsedTime * 100) / 100,
     userId: request.user?.id
@@ -56,7 +58,7 @@ function lineOf (request: FastifyRequest, { statusCode, elapsedTime }: FastifyRe
 }
 
 /** What Fastify() needs to know of logging; `currentSpan` where there is tracing. */
-export function loggerOptions (config: Config, isTerminal: boolean, currentSpan?: () => Ids | undefined) {
+export function loggerOptions (config: Config, isTerminal: boolean, currentSpan?: () => TraceIds | undefined) {
   return {
     logController: new OneLine({ requestIdLogLabel: 'requestId' }),
     logger: {
@@ -66,9 +68,9 @@ export function loggerOptions (config: Config, isTerminal: boolean, currentSpan?
       serializers: { err: serializeError },
       ...(isTerminal ? { transport: { target: 'pino-pretty', options: { ignore: 'pid,hostname', singleLine: true } } } : {})
     },
-    childLoggerFactory (this: FastifyInstance, log: FastifyBaseLogger, bindings: Record<string, unknown>, options: object, raw: IncomingMessage) {
+    childLoggerFactory (this: FastifyInstance, log: FastifyBaseLogger, { requestId }: Record<string, unknown>, options: object, raw: IncomingMessage) {
       const ids = currentSpan?.() ?? { trace_id: traceIdOf(raw) }
-      return new RequestLog(log, { ...bindings, correlationId: this.correlationIdOf(raw, String(bindings.requestId)), ...ids }, options)
+      return new RequestLog(log, { requestId: String(requestId), correlationId: this.correlationIdOf(raw, String(requestId)), ...ids }, options)
     }
   }
 }
@@ -96,4 +98,4 @@ export default fp(async (app) => {
   app.addHook('onError', async function noticeFailure (request, reply, error) {
     if (reply.raw.destroyed && (error?.statusCode ?? 500) >= 500) request.log.error({ err: error }, 'failed after the request had ended')
   })
-}, { name: 'logging', dependencies: ['ending', 'ids'] })
+}, { name: 'logging', dependencies: ['ending', 'ids', 'route'] })

@@ -1,4 +1,6 @@
+import { writeRequestLine, type Ids, type RequestLine } from './request-line.ts'
 import type { FastifyBaseLogger } from 'fastify'
+import type { Logger } from 'pino'
 
 type Level = Exclude<typeof METHODS[number], 'silent' | 'child'>
 
@@ -18,11 +20,11 @@ export class RequestLog implements FastifyBaseLogger {
   declare silent: FastifyBaseLogger['silent']
   declare child: FastifyBaseLogger['child']
   readonly #parent: FastifyBaseLogger
-  readonly #ids: Record<string, unknown>
+  readonly #ids: Ids
   readonly #options: object
   #made: FastifyBaseLogger | undefined
 
-  constructor (parent: FastifyBaseLogger, ids: Record<string, unknown>, options: object) {
+  constructor (parent: FastifyBaseLogger, ids: Ids, options: object) {
     this.#parent = parent
     this.#ids = ids
     this.#options = options
@@ -36,7 +38,12 @@ export class RequestLog implements FastifyBaseLogger {
     return this.#made
   }
 
-  /** One line, without a child logger. */
+  /** The line of a request that was answered. */
+  answered (line: RequestLine) {
+    writeRequestLine(this.#parent as Logger, this.#ids, line)
+  }
+
+  /** Any other line, without a child logger. */
   line (level: Level, fields: object, message: string) {
     this.#parent[level]({ ...this.#ids, ...fields }, message)
   }

@@ -41,6 +41,21 @@ test('a request is one line, with the template of its route', async (t) => {
   t.ok((log.lines[0]?.durationMs as number) > 0)
 })
 
+test('the line of a request is the one that pino would write, letter for letter', async (t) => {
+  const log = createLog()
+  const app = await buildWith(t, (app) => app.get('/numbers/:n(^\\d+$)', async () => ''), INFO, log)
+  const { headers } = await signUp(app)
+  const traceparent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01'
+  for (const request of [{ url: '/me', headers: { ...headers, traceparent } }, { url: '/numbers/7', headers: { 'x-correlation-id': 'a.b_c-d' } }, { url: '/nothing' }]) {
+    log.written.length = 0
+    await app.inject(request)
+    const { level, time, pid, hostname, msg, ...fields } = log.lines[0]!
+    app.log.info(fields, msg as string)
+    const [ours, pinos] = log.written.map((line) => line.replace(/"time":\d+/, ''))
+    t.equal(ours, pinos)
+  }
+})
+
 test('whoever logs more in a request has a logger with its ids, a level and children', async (t) => {
   const log = createLog()
   const app = await buildWith(t, (app) => app.get('/chatty', async (request) => {

@@ -1,0 +1,32 @@
+import { openSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test, type Test } from 'tap'
+import { createDestination } from '../../plugins/logging/destination.ts'
+import { eventually } from '../eventually.ts'
+
+const LINE = `${'x'.repeat(99)}\n`
+
+function open (t: Test) {
+  const file = join(t.testdir({}), 'log')
+  return { destination: createDestination(openSync(file, 'w')), written: () => readFileSync(file, 'utf8') }
+}
+
+test('lines are written together: when they are many, or soon', async (t) => {
+  const { destination, written } = open(t)
+  for (let i = 0; i < 81; i++) destination.write(LINE)
+  t.equal(written(), '')
+  destination.write(LINE)
+  t.equal(written(), LINE.repeat(82), 'at once, since it is 8 kB')
+  destination.write('the last one\n')
+  t.equal(written(), LINE.repeat(82))
+  await eventually(() => written() === `${LINE.repeat(82)}the last one\n`, 1000)
+})
+
+test('what waits is written when it has to be, as at the end of the process, and only once', async (t) => {
+  const { destination, written } = open(t)
+  destination.flushSync()
+  destination.write('höflich\n')
+  destination.flushSync()
+  destination.flushSync()
+  t.equal(written(), 'höflich\n')
+})
