@@ -46,7 +46,10 @@ export async function askAsOne (client: PoolClient, signal: Signal | undefined, 
 /** None waits for the answer of another, and after one that PostgreSQL refuses it does no more, nor does it commit. */
 async function askAtOnce (client: PoolClient, signal: Signal | undefined, queries: (string | QueryConfig)[]) {
   signal?.throwIfAborted()
+  const { stream } = client.connection
+  stream.cork()      // one system call for all of them
   const asked = queries.map((query) => client.query(query))
+  stream.uncork()
   const outcomes = await Promise.allSettled(asked)      // so that the connection is at rest, whatever happened
   const failures = outcomes.flatMap((outcome) => outcome.status === 'rejected' ? [outcome.reason] : [])
   // One that broke the connection tells more than one that was refused before.

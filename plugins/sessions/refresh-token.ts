@@ -47,7 +47,8 @@ function mac (secret: string, claim: Buffer) {
 }
 
 function uuidOf (bytes: Buffer) {
-  return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+  const hex = bytes.toString('hex')
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
 /** What the row keeps of a nonce, so that a dump of the database yields no token. */

@@ -51,11 +51,11 @@ export async function startServers (t: Test) {
   return { env, redisUrl: redis.url }
 }
 
-/** Compiled, and with a young generation of the heap and as few arenas for all else as there. */
+/** Compiled, and with memory as there: the heap's young generation, and of all else the arenas and the pages. */
 async function asInTheImage (t: Test) {
   const folder = await mkdtemp(join(tmpdir(), 'compiled-'))
   t.teardown(() => rm(folder, { recursive: true }))
-  const env = { NODE_COMPILE_CACHE: folder, NODE_OPTIONS: '--max-semi-space-size=4', MALLOC_ARENA_MAX: '2' }
+  const env = { NODE_COMPILE_CACHE: folder, NODE_OPTIONS: '--max-semi-space-size=4', MALLOC_ARENA_MAX: '2', GLIBC_TUNABLES: 'glibc.malloc.hugetlb=1' }
   const { code, stderr } = await run(t, 'deploy/compile.ts', [], env)
   if (code !== 0) throw new Error(`it is not compiled: ${stderr}`)
   return env

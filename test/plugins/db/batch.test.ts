@@ -1,3 +1,4 @@
+import { PassThrough } from 'node:stream'
 import { test } from 'tap'
 import { askAsOne } from '../../../plugins/db/statements.ts'
 import { NotFound } from '../../../plugins/errors.ts'
@@ -58,5 +59,5 @@ test('that its connection broke is told before what was refused on it', async (t
     const error = outcomes.shift()
     if (error) throw error
   }
-  await t.rejects(askAsOne({ query } as unknown as PoolClient, undefined, [['select 1'], ['select 2'], ['select 3']]), silent)
+  await t.rejects(askAsOne({ query, connection: { stream: new PassThrough() } } as unknown as PoolClient, undefined, [['select 1'], ['select 2'], ['select 3']]), silent)
 })
