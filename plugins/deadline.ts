@@ -23,7 +23,7 @@ declare module 'fastify' {
 }
 
 /**
- * A time within which each request is answered, and the end of all work for it when that is over. Fastify's own `handlerTimeout`
+ * A time within which each request but a probe is answered, and the end of all work for it when that is over. Fastify's own `handlerTimeout`
  * and `request.signal` tell of a client that left only until the body is read.
  */
 export default fp(async (app) => {
@@ -48,7 +48,6 @@ export default fp(async (app) => {
 
   app.addHook('onRoute', function endWithDeadline (route) {
     const { handler } = route
-    // Which is answered from memory, and asked for again and again.
     if (route.config?.isProbe) return
     route.handler = function (request, reply) {
       const { deadline } = request

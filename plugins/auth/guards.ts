@@ -21,7 +21,7 @@ export default fp(async (app) => {
     })
     this.addHook('onRequest', function authenticate (request, reply, done) {
       const identified = then(identify(request, reply, acceptsRevoked), (identity) => { request.user = identity })
-      if (identified instanceof Promise) identified.then(() => done(), (error) => done(error ?? new Unauthorized()))
+      if (identified instanceof Promise) identified.then(() => done(), done)
       else done()
     })
   })

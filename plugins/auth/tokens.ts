@@ -88,6 +88,12 @@ export default fp(async (app) => {
     return known && known.header === header ? known : undefined
   }
 
+  // A copy: what is cut out of a header keeps all of it, which may be 16 kB.
+  function remember (token: string, identity: Identity, expiresAt: number) {
+    const header = Buffer.from(`Bearer ${token}`, 'latin1').toString('latin1')
+    cache().set(endOf(header), { header, identity, expiresAt })
+  }
+
   async function verify (request: FastifyRequest) {
     const token = bearerOf(request)
     if (token === undefined) throw new Unauthorized()
@@ -95,7 +101,7 @@ export default fp(async (app) => {
     try {
       const { sub: id, sid: sessionId, exp } = await request.jwtVerify<Claims>()
       const identity = { id, sessionId }
-      if (verifiedBy === app.keys.current) cache().set(endOf(token), { header: `Bearer ${token}`, identity, expiresAt: exp * 1000 })
+      if (verifiedBy === app.keys.current) remember(token, identity, exp * 1000)
       return identity
     } catch (error) {
       const hasExpired = (error as { code?: string }).code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED'

@@ -48,8 +48,12 @@ async function askAtOnce (client: PoolClient, signal: Signal | undefined, querie
   signal?.throwIfAborted()
   const { stream } = client.connection
   stream.cork()      // one system call for all of them
-  const asked = queries.map((query) => client.query(query))
-  stream.uncork()
+  let asked
+  try {
+    asked = queries.map((query) => client.query(query))
+  } finally {
+    stream.uncork()
+  }
   const outcomes = await Promise.allSettled(asked)      // so that the connection is at rest, whatever happened
   const failures = outcomes.flatMap((outcome) => outcome.status === 'rejected' ? [outcome.reason] : [])
   // One that broke the connection tells more than one that was refused before.

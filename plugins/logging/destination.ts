@@ -5,15 +5,15 @@ const BATCH_LENGTH = 8192
 
 /**
  * Standard output, written to in batches: a system call a line costs a busy server more than all else of logging, and the stream's own
- * `minLength` would count what it holds anew with each line. Nothing is lost but by SIGKILL.
+ * `minLength` would count what it holds anew with each line. Nothing is lost but by SIGKILL or an abort.
  */
 export function createDestination (fd: number = process.stdout.fd) {
   const output = pino.destination({ dest: fd, sync: true })
   let batch = ''
   let timer: NodeJS.Timeout | undefined
-  process.once('exit', flushSync)
+  process.once('exit', flush)
 
-  return { write, flushSync }
+  return { write, flushSync: flush }
 
   function write (line: string) {
     batch += line
@@ -24,12 +24,8 @@ export function createDestination (fd: number = process.stdout.fd) {
   function flush () {
     clearTimeout(timer)
     timer = undefined
-    if (batch) output.write(batch)
+    const lines = batch
     batch = ''
-  }
-
-  function flushSync () {
-    flush()
-    output.flushSync()
+    if (lines) output.write(lines)
   }
 }

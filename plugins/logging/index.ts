@@ -12,7 +12,7 @@ declare module 'fastify' {
     isLogged: boolean
   }
   interface FastifyContextConfig {
-    /** Asked by machines at a steady pace: a good answer is no line of the log, unless at level debug. */
+    /** Asked by machines at a steady pace, and answered from memory: it has no deadline, and a good answer is no line of the log, unless at level debug. */
     isProbe?: boolean
   }
 }

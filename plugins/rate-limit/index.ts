@@ -60,7 +60,8 @@ export default fp(async (app) => {
   app.decorateRequest('slots', null)
 
   app.addHook('onRequest', function countForAddress (request, reply, done) {
-    const taken = request.route.config.limit === undefined ? app.limits.take(request, reply, ['address']) : []
+    if (request.route.config.limit !== undefined) return done()
+    const taken = app.limits.take(request, reply, ['address'])
     if (taken instanceof Promise) taken.then(() => done(), done)
     else done()
   })

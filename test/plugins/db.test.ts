@@ -17,6 +17,12 @@ test('a statement is prepared once per connection', async (t) => {
   t.same(await db.query('select (generic_plans + custom_plans)::int as uses from pg_prepared_statements where statement = $1', [text]), [{ uses: 3 }])
 })
 
+test('a statement is planned once per connection, for arrays of any length', async (t) => {
+  const { db } = await build(t, ONE)
+  for (const numbers of [[1], [1, 2, 3], []]) await db.query('select where 1 = any($1::integer[])', [numbers])
+  t.same(await db.query("select generic_plans::int as once, custom_plans::int as anew from pg_prepared_statements where statement like 'select where 1%'"), [{ once: 3, anew: 0 }])
+})
+
 test('who waits in vain for a connection that others hold is told so, and no outage is noted', async (t) => {
   const { db } = await build(t, { ...ONE, DB_CONNECT_TIMEOUT: '100' })
   const { promise: released, resolve: release } = Promise.withResolvers<void>()

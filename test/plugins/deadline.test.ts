@@ -99,6 +99,16 @@ test('what was already too late before the handler is not begun', async (t) => {
   t.equal(begun, 0)
 })
 
+test('a probe has none', async (t) => {
+  const app = await buildWith(t, (app) => {
+    const handler = async () => String(app.deadline())
+    app.get('/probe', { config: { isProbe: true, timeout: 1 } }, handler)
+    app.get('/other', handler)
+  }, env)
+  t.equal((await app.inject('/probe')).body, 'undefined')
+  t.equal((await app.inject('/other')).body, '[object Object]')
+})
+
 test('it ends once, with the first reason, and tells who listens then', async (t) => {
   const deadline = new Deadline()
   const told: string[] = []

@@ -59,5 +59,22 @@ test('that its connection broke is told before what was refused on it', async (t
     const error = outcomes.shift()
     if (error) throw error
   }
-  await t.rejects(askAsOne({ query, connection: { stream: new PassThrough() } } as unknown as PoolClient, undefined, [['select 1'], ['select 2'], ['select 3']]), silent)
+  await t.rejects(askAsOne(client(query), undefined, [['select 1'], ['select 2'], ['select 3']]), silent)
 })
+
+test('all of it is sent in one go, and whatever happens the connection may send again', async (t) => {
+  const stream = new PassThrough()
+  const corked: number[] = []
+  const query = async () => {
+    corked.push(stream.writableCorked)
+    return { rows: [] }
+  }
+  await askAsOne(client(query, stream), undefined, [['select 1']])
+  t.same(corked, [1, 1, 1])
+  t.equal(stream.writableCorked, 0)
+
+  await t.rejects(askAsOne(client(() => { throw new Error('not sent') }, stream), undefined, [['select 1']]), { message: 'not sent' })
+  t.equal(stream.writableCorked, 0)
+})
+
+const client = (query: () => unknown, stream = new PassThrough()) => ({ query, connection: { stream } }) as unknown as PoolClient
