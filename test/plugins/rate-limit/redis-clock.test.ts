@@ -104,7 +104,8 @@ test('the microseconds of a whole day are counted, and the key goes with its las
   t.same(await take(start + DAY_US, 2), [1, DAY_US])
   const [before, ttl, after] = [await timeOf(redis), await redis.admin.pttl(KEY), await timeOf(redis)]
   const goesIn = [before, after].map((at) => Math.round((start + 2 * DAY_US - at) / 1000))
-  t.ok(ttl <= goesIn[0]! + 1 && ttl >= goesIn[1]! - 1, `by the same clock: in ${ttl} ms, ${goesIn}`)
+  // The end is rounded up, and Redis takes it from a present that is rounded down.
+  t.ok(ttl <= goesIn[0]! + 2 && ttl >= goesIn[1]! - 1, `by the same clock: in ${ttl} ms, ${goesIn}`)
 
   t.same(await take(start + DAY_US + 1, 3, 3), [2, DAY_US - 1])
   t.same(await take(start + DAY_US + 2, 4, 3), [3, DAY_US - 2])
