@@ -54,14 +54,10 @@ function createAjv (coerceTypes: boolean) {
 function decoded (parse: (request: FastifyRequest, body: Buffer) => Promise<unknown>) {
   return async (request: FastifyRequest, body: Buffer) => {
     const { 'content-encoding': encoding, 'content-type': type = '' } = request.headers
-    if (encoding !== undefined || !isUtf8Type(type)) throw new UnsupportedMediaType()
+    const charsets = Array.from(type.matchAll(CHARSET), ([, charset = '']) => charset.toLowerCase())
+    if (encoding !== undefined || charsets.some((charset) => charset !== 'utf-8')) throw new UnsupportedMediaType()
     return parse(request, body)
   }
-}
-
-function isUtf8Type (type: string) {
-  if (!type.includes(';')) return true
-  return Array.from(type.matchAll(CHARSET), ([, charset = '']) => charset.toLowerCase()).every((charset) => charset === 'utf-8')
 }
 
 async function parseJson ({ route }: FastifyRequest, body: Buffer): Promise<unknown> {
