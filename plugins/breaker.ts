@@ -36,7 +36,7 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
     enableSnapshots: false,
     errorFilter: (error: unknown) => !isFailure(error)
   }
-  const circuit = new CircuitBreaker(async (action: () => Promise<unknown>) => action(), options)
+  const circuit = new CircuitBreaker(async (action: () => Promise<unknown>, calls: number) => action(), options)
   let state: BreakerState = 'closed'
   let failuresInARow = 0
   let lastFailure: unknown
@@ -44,9 +44,10 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
   // Before opossum's own listener, which starts the timer.
   circuit.prependListener('open', () => { options.resetTimeout = resetMs * (1 - JITTER + 2 * JITTER * Math.random()) })
   circuit.on('success', () => { failuresInARow = 0 })
-  circuit.on('failure', (error) => {
+  circuit.on('failure', (error, ms, [, calls]) => {
     lastFailure = error
-    if (++failuresInARow >= volume) circuit.open()
+    failuresInARow += calls
+    if (failuresInARow >= volume) circuit.open()
   })
   circuit.on('open', () => change('open', lastFailure))
   circuit.on('halfOpen', () => change('half-open'))
@@ -64,9 +65,9 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
       if (!circuit.closed && !circuit.pendingClose) throw isOpen()
     },
 
-    /** Throws what the action throws, or ServiceUnavailable when it is not to be tried. */
-    async run<Result> (action: () => Promise<Result>): Promise<Result> {
-      return circuit.fire(action).catch((error) => {
+    /** Throws what the action throws, or ServiceUnavailable when it is not to be tried. Where it fails it fails for so many calls. */
+    async run<Result> (action: () => Promise<Result>, calls = 1): Promise<Result> {
+      return circuit.fire(action, calls).catch((error) => {
         throw CircuitBreaker.isOurError(error) ? isOpen() : error
       }) as Promise<Result>
     },

@@ -91,6 +91,11 @@ export async function startCluster (t: Test, args: string[] = []) {
   }
 }
 
+/** How often a command was called, as Redis counts. */
+export async function callsOf ({ admin }: Pick<RedisServer, 'admin'>, command: string) {
+  return Number((await admin.info('commandstats')).match(new RegExp(`cmdstat_${command}:calls=(\\d+)`))?.[1] ?? 0)
+}
+
 /** Fulfilled when a replica and its Redis speak with each other. */
 export const connected = ({ fastPath }: FastifyInstance) =>
   eventually(() => fastPath!.run((redis) => redis.get('any')).then(() => true, () => false))

@@ -3,7 +3,7 @@ import { eventually } from './eventually.ts'
 import { bearer, databaseUrl, PASSWORD } from './helper.ts'
 import { preload, ready, run, start } from './processes.ts'
 import { startProxy } from './proxy.ts'
-import { startRedis } from './redis.ts'
+import { callsOf, startRedis } from './redis.ts'
 import { SERVER_SPAN, startCollector, type SeenSpan } from './tracing/collector.ts'
 import { ask, CALLER, env, lineOf, startTraced } from './tracing/traced.ts'
 
@@ -82,7 +82,7 @@ file.test('what is done in the background has no span, and a trace that begins h
   const roots = () => collector.spans.filter(({ parentSpanId }) => !parentSpanId)
   await begin()
   // While Redis is checked on this often, PostgreSQL is asked for revocations more often still.
-  const checks = async () => Number(/cmdstat_ping:calls=(\d+)/.exec(await redis.admin.info('commandstats'))?.[1])
+  const checks = () => callsOf(redis, 'ping')
   const before = await checks()
   await eventually(async () => await checks() > before + 3)
   await begin()

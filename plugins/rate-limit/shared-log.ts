@@ -24,12 +24,17 @@ const clock = (time: string) => `
 
 // The key goes with its last slot, by the same clock: PEXPIRE counts from when the script began (since Redis 7.2), which may be earlier.
 const take = (time: string) => `${clock(time)}
-  redis.call('zremrangebyscore', KEYS[1], '-inf', last_free)
+  local function oldest () return tonumber(redis.call('zrange', KEYS[1], 0, 0, 'withscores')[2]) end
+  local first = oldest()
+  if first and first + window <= now then
+    redis.call('zremrangebyscore', KEYS[1], '-inf', last_free)
+    first = oldest()
+  end
   local held = redis.call('zcard', KEYS[1])
   if held >= max then return decide(held, max + 1) end
   redis.call('zadd', KEYS[1], string.format('%.0f', now), ARGV[3])
   redis.call('pexpireat', KEYS[1], math.ceil((now + window) / ${MICROSECONDS}))
-  return decide(held + 1, held + 1)`
+  return { held + 1, math.min(first or now, now) + window - now }`
 
 const look = (time: string) => `${clock(time)}
   local held = redis.call('zcount', KEYS[1], '(' .. last_free, '+inf')

@@ -27,9 +27,7 @@ const connection = {
 export function createClient (config: Where): Redis | Cluster {
   const [first, ...others] = nodesOf(config)
   if (config.REDIS_URL) {
-    const client = new Redis({ ...connection, ...first, lazyConnect: true, enableOfflineQueue: false, retryStrategy: pauseMs })
-    batchWrites(client)
-    return client
+    return new Redis({ ...connection, ...first, lazyConnect: true, enableOfflineQueue: false, retryStrategy: pauseMs })
   }
   const { host, port, ...credentials } = first!
   const cluster = new Cluster([{ host, port }, ...others.map(({ host, port }) => ({ host, port }))], {

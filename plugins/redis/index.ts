@@ -1,6 +1,7 @@
 import fp from 'fastify-plugin'
 import type { Cluster, Redis } from 'ioredis'
 import type { OnMessage } from './listener.ts'
+import type { Argument } from './scripts.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -11,21 +12,19 @@ declare module 'fastify' {
 
 /** The commands we use; a single server and a cluster both have them. */
 export type Commands = Pick<Redis, 'del' | 'get' | 'mget' | 'publish' | 'set' | 'zrem'>
-type Argument = string | number
 
 export interface FastPath {
   /** Rejects when Redis cannot answer within REDIS_COMMAND_TIMEOUT, for whatever reason: what needs it has something else to go by. */
   run: <Result>(use: (redis: Commands) => Promise<Result>) => Promise<Result>
   /** Sends what nobody waits for, even where the breaker would refuse it: what was silent may hear it yet. */
   tell: (use: (redis: Commands) => Promise<unknown>) => void
-  /** A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. */
+  /** A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. All calls have as many arguments. */
   script: (name: string, lua: string, keys: number) => <Result>(...args: Argument[]) => Promise<Result>
   /** Hears what is published on a channel, while there is a connection; to be called before the app is ready. */
   listen: (channel: string, onMessage: OnMessage) => void
 }
 
 type RedisError = Error & { code?: string, command?: { name: string } }
-type Scripted = Record<string, (...args: Argument[]) => Promise<unknown>>
 
 export default fp(async (app) => {
   const { config } = app
@@ -37,6 +36,7 @@ export default fp(async (app) => {
   const { default: redis } = await import('@fastify/redis')
   const { createClient, followSlots } = await import('./client.ts')
   const { createListener } = await import('./listener.ts')
+  const { createScripts } = await import('./scripts.ts')
   const client = createClient(config)
   const listener = createListener(config)
   let trouble: unknown
@@ -49,17 +49,13 @@ export default fp(async (app) => {
 
   const breaker = app.breakers.create('redis')
   client.on('ready', breaker.close)
-  const run = async <Result>(use: (redis: Commands) => Promise<Result>) => breaker.run(() => within(config.REDIS_COMMAND_TIMEOUT, use(client)))
+  const run = async <Result>(use: (redis: Commands) => Promise<Result>, calls?: number) => breaker.run(() => within(config.REDIS_COMMAND_TIMEOUT, use(client)), calls)
   app.decorate('fastPath', {
     run,
     tell (use) {
       within(config.REDIS_COMMAND_TIMEOUT, use(client)).catch(() => {})
     },
-    script (name, lua, keys) {
-      client.defineCommand(name, { lua, numberOfKeys: keys })
-      const call = (client as unknown as Scripted)[name]!.bind(client)
-      return <Result>(...args: Argument[]) => run(async () => await call(...args) as Result)
-    },
+    script: createScripts({ client, run, gather: app.gather }),
     listen: listener.add
   })
   app.health.add('redis', check, { isOptional: true })
@@ -100,7 +96,7 @@ export default fp(async (app) => {
     const reports = await Promise.all(mastersOf(client).map((server) => server.info('memory'))).catch(() => [])
     if (reports.some(mayEvict)) app.log.warn('Redis may evict what revocation needs: set its maxmemory-policy to noeviction')
   }
-}, { name: 'redis', dependencies: ['breaker', 'config', 'health'] })
+}, { name: 'redis', dependencies: ['breaker', 'config', 'gather', 'health'] })
 
 const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes('master') : [client]
 

@@ -9,7 +9,7 @@ import { freePort } from '../../plugins/db/embedded-cluster.ts'
 import { eventually } from '../eventually.ts'
 import { build, logIn, settings, signUp } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
-import { connected, startCluster, startRedis } from '../redis.ts'
+import { callsOf, connected, startCluster, startRedis } from '../redis.ts'
 import type { FastifyInstance } from 'fastify'
 
 const isUp = (app: FastifyInstance) => app.health.report().redis?.status === 'up'
@@ -165,6 +165,23 @@ test('a script is one step, and is known again after a restart', async (t) => {
   await redis.restart()
   await eventually(() => isWritable(app))
   t.same(await count('counter', 3, 'text'), [3, 'text'])
+})
+
+test('calls of one turn are one script, each with its own keys and arguments; in a cluster each is its own', async (t) => {
+  const lua = "if ARGV[2] ~= 'none' then return { KEYS[1], KEYS[2], redis.call('incrby', KEYS[1], ARGV[1]), ARGV[2] } end"
+  const [redis, cluster] = await Promise.all([startRedis(t), startCluster(t)])
+  for (const env of [{ REDIS_URL: redis.url }, { REDIS_CLUSTER_NODES: cluster.urls.join() }]) {
+    const app = await build(t, { ...PATIENT, ...env })
+    const call = app.fastPath!.script('several', lua, 2)
+    await eventually(() => isWritable(app))
+    const answers = await Promise.all(['a', 'b', 'a', 'none'].map((name, i) => call(`{${name}}:1`, `{${name}}:2`, 10 ** i, name)))
+    t.same(answers, [['{a}:1', '{a}:2', 1, 'a'], ['{b}:1', '{b}:2', 10, 'b'], ['{a}:1', '{a}:2', 101, 'a'], null])
+    if ('REDIS_CLUSTER_NODES' in env) continue
+    const before = await callsOf(redis, 'evalsha')
+    await Promise.all(Array.from({ length: 100 }, (_, i) => call(`{${i}}:1`, `{${i}}:2`, 1, 'many')))
+    const after = await callsOf(redis, 'evalsha')
+    t.ok(after - before < 10, `${after - before} scripts`)
+  }
 })
 
 test('a Redis that may evict revocations is warned of', async (t) => {

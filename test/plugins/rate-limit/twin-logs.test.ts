@@ -7,8 +7,9 @@ import { eventually } from '../../eventually.ts'
 import { build } from '../../helper.ts'
 import { startRedis } from '../../redis.ts'
 import { fullest, limits, plan, steps, type Call, type Limit, type Verdict } from './model.ts'
+import type { Decision } from '../../../plugins/rate-limit/slot-table.ts'
 
-type Contestant = { log: Log, setClock: (us: number) => void }
+type Contestant = { log: Log, setClock: (us: number) => unknown }
 
 const RUNS = 150
 
@@ -54,14 +55,16 @@ function inMemory ({ isPruned = false } = {}): Contestant {
   }
 }
 
-/** What a log says to these calls, each of which is made before the one before it is answered. */
+/** What a log says to these calls, one after another. */
 async function replay ({ log, setClock }: Contestant, limits: Limit[], calls: Call[], run: number): Promise<Verdict[]> {
-  return Promise.all(calls.map(async ({ now, act, key, id }) => {
+  const verdicts: Verdict[] = []
+  for (const { now, act, key, id } of calls) {
     const slot = { dimension: 'address', value: `${run} ${key}`, id }
     const { windowMs, max } = limits[key]!
-    setClock(now)
-    if (act === 'refund' || act === 'clear') return log[act](slot)
-    const { current, ttl } = await log[act](slot, windowMs, max)
-    return { current, ttlUs: Math.round(ttl * 1000) }
-  }))
+    await setClock(now)
+    verdicts.push(act === 'refund' || act === 'clear' ? log[act](slot) : verdictOf(await log[act](slot, windowMs, max)))
+  }
+  return verdicts
 }
+
+const verdictOf = ({ current, ttl }: Decision) => ({ current, ttlUs: Math.round(ttl * 1000) })

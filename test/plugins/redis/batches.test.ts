@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { test, type Test } from 'tap'
-import { build } from '../../helper.ts'
-import { connected, startRedis } from '../../redis.ts'
+import type { Redis } from 'ioredis'
+import { createClient } from '../../../plugins/redis/client.ts'
+import { batchWrites } from '../../../plugins/redis/batches.ts'
+import { startRedis } from '../../redis.ts'
 
 const COMMANDS = 50
 
@@ -10,12 +12,14 @@ test('commands of one turn leave together, those of the next one after them', as
   const redis = await startRedis(t)
   const pieces: string[] = []
   const port = await between(t, redis.port, (piece) => pieces.push(piece))
-  const app = await build(t, { REDIS_URL: `redis://127.0.0.1:${port}` })
-  await connected(app)
+  const node = createClient({ REDIS_URL: `redis://127.0.0.1:${port}`, REDIS_CLUSTER_NODES: [] }) as Redis
+  batchWrites(node)
+  await node.connect()
+  t.teardown(() => node.disconnect())
 
   for (let turn = 0; turn < 3; turn++) {
     pieces.length = 0
-    const answers = await Promise.all(Array.from({ length: COMMANDS }, (_, i) => app.fastPath!.run((redis) => redis.set(`a:${turn}`, i))))
+    const answers = await Promise.all(Array.from({ length: COMMANDS }, (_, i) => node.set(`a:${turn}`, i)))
     t.same(answers, Array(COMMANDS).fill('OK'))
     t.equal(pieces.filter((piece) => piece.includes(`a:${turn}`)).length, 1)
     t.equal(await redis.admin.get(`a:${turn}`), String(COMMANDS - 1), 'in their order')
