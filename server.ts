@@ -6,9 +6,8 @@ import { closing } from './plugins/http/closing.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './plugins/config/index.ts'
 
-// Hashes use libuv's pool, which is made at its first use. DNS and files wait for one hash at most, since no more are let in than there
-// are threads. With one thread more the kernel often has two hashes share a core while another idles, which takes a tenth of all logins.
-process.env.UV_THREADPOOL_SIZE ??= String(Math.max(2, Number(process.env.HASH_CONCURRENCY || availableParallelism())))
+// Hashes use libuv's pool, which is made at its first use; one thread more than hashes is left for DNS and files.
+process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY || availableParallelism()))
 
 // The first process of a container never hears a signal that it did not listen to, and what follows takes a while to load.
 const SIGNALS = ['SIGTERM', 'SIGINT']

@@ -12,7 +12,7 @@ export type Breaker = ReturnType<typeof createBreaker>
 type OnChange = (change: { name: string, from: BreakerState, to: BreakerState, cause?: unknown }) => void
 type Options = { isFailure?: (error: unknown) => boolean, volume?: number, onChange?: OnChange, resetMs?: number }
 
-// Half of 20 calls or more within 10 s, or 20 one after another, since what falls silent under load would have to outnumber the good calls of 10 s.
+// Half of 20 runs or more within 10 s, or of 20 calls one after another, since what falls silent under load would have to outnumber the good ones of 10 s.
 const VOLUME = 20
 const WINDOW_MS = 10_000
 const HALF = 49.9      // opossum wants more than that
@@ -65,7 +65,7 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
       if (!circuit.closed && !circuit.pendingClose) throw isOpen()
     },
 
-    /** Throws what the action throws, or ServiceUnavailable when it is not to be tried. Where it fails it fails for so many calls. */
+    /** Throws what the action throws, or ServiceUnavailable when it is not to be tried. It may be done for several calls, each of which fails with it. */
     async run<Result> (action: () => Promise<Result>, calls = 1): Promise<Result> {
       return circuit.fire(action, calls).catch((error) => {
         throw CircuitBreaker.isOurError(error) ? isOpen() : error

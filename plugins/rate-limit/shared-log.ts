@@ -23,6 +23,7 @@ const clock = (time: string) => `
   end`
 
 // The key goes with its last slot, by the same clock: PEXPIRE counts from when the script began (since Redis 7.2), which may be earlier.
+// That is said before the slot is added, since a Redis that is full adds nothing for a script that has not written yet, and after it where the key is new.
 const take = (time: string) => `${clock(time)}
   local function oldest () return tonumber(redis.call('zrange', KEYS[1], 0, 0, 'withscores')[2]) end
   local first = oldest()
@@ -32,8 +33,10 @@ const take = (time: string) => `${clock(time)}
   end
   local held = redis.call('zcard', KEYS[1])
   if held >= max then return decide(held, max + 1) end
+  local goes_at = math.ceil((now + window) / ${MICROSECONDS})
+  redis.call('pexpireat', KEYS[1], goes_at)
   redis.call('zadd', KEYS[1], string.format('%.0f', now), ARGV[3])
-  redis.call('pexpireat', KEYS[1], math.ceil((now + window) / ${MICROSECONDS}))
+  if held == 0 then redis.call('pexpireat', KEYS[1], goes_at) end
   return { held + 1, math.min(first or now, now) + window - now }`
 
 const look = (time: string) => `${clock(time)}

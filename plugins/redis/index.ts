@@ -18,7 +18,10 @@ export interface FastPath {
   run: <Result>(use: (redis: Commands) => Promise<Result>) => Promise<Result>
   /** Sends what nobody waits for, even where the breaker would refuse it: what was silent may hear it yet. */
   tell: (use: (redis: Commands) => Promise<unknown>) => void
-  /** A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. All calls have as many arguments. */
+  /**
+   * A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. Each call has
+   * as many arguments as the others. It leaves at the end of the turn, and fails for all that called it in this turn.
+   */
   script: (name: string, lua: string, keys: number) => <Result>(...args: Argument[]) => Promise<Result>
   /** Hears what is published on a channel, while there is a connection; to be called before the app is ready. */
   listen: (channel: string, onMessage: OnMessage) => void
@@ -107,7 +110,7 @@ async function pingAll (servers: Redis[]) {
   return Promise.all(servers.map((server) => server.ping()))
 }
 
-/** The time counts from the end of this turn, when commands leave. */
+/** The time counts from the end of this turn, when commands have left. */
 async function within<Result> (ms: number, work: Promise<Result>) {
   let timer: NodeJS.Timeout | undefined
   let leaving: NodeJS.Immediate | undefined

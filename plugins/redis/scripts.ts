@@ -11,7 +11,7 @@ type Needs = {
 }
 type Scripted = Record<string, (...args: Argument[]) => Promise<unknown[]>>
 
-/** A script that does for many calls what `lua` does for one: what they share, an answer for each is far less than each alone. */
+/** A script that does for many calls what `lua` does for one; an answer that is nothing would end the list of them. */
 const forEach = (lua: string, keys: number) => `
   local function each (KEYS, ARGV) ${lua}
   end
@@ -23,18 +23,41 @@ const forEach = (lua: string, keys: number) => `
   end
   return answers`
 
-/** Scripts of which all calls of one turn of the event loop are one; in a cluster each is made alone, since its keys may be anywhere. */
+/**
+ * Scripts of which all calls of one turn of the event loop are one: sending, and asking for the answer, takes far longer than what
+ * is done for one of them. In a cluster each is made alone, since its keys may be anywhere, and so where one server behaves as such.
+ */
 export function createScripts ({ client, run, gather }: Needs): FastPath['script'] {
+  let isCluster = 'nodes' in client
+
   return (name, lua, keys) => {
     client.defineCommand(name, { lua: forEach(lua, keys) })
     const script = (client as unknown as Scripted)[name]!.bind(client)
-    const call = 'nodes' in client ? async (args: Argument[]) => (await callAll([args])).get(args) : gather(callAll)
-    return async <Result>(...args: Argument[]) => await call(args) as Result
+    const together = gather(callAll)
+    let length: number | undefined
+    return call
+
+    async function call<Result> (...args: Argument[]) {
+      length ??= args.length
+      if (args.length !== length) throw new TypeError(`${name} was called with ${length} arguments before`)
+      const answers = isCluster ? await callAll([args]) : undefined
+      return (answers ? answers.get(args) : await together(args)) as Result
+    }
 
     async function callAll (calls: Argument[][]) {
-      const keysOfAll = calls.flatMap((args) => args.slice(0, keys))
-      const answers = await run(() => script(keysOfAll.length, ...keysOfAll, ...calls.flatMap((args) => args.slice(keys))), calls.length)
+      const answers = await run(() => evaluate(calls), calls.length)
       return new Map(calls.map((args, i) => [args, answers[i]]))
+    }
+
+    async function evaluate (calls: Argument[][]): Promise<unknown[]> {
+      const keysOfAll = calls.flatMap((args) => args.slice(0, keys))
+      try {
+        return await script(keysOfAll.length, ...keysOfAll, ...calls.flatMap((args) => args.slice(keys)))
+      } catch (error) {
+        if (calls.length === 1 || !(error as Error).message.startsWith('CROSSSLOT')) throw error
+        isCluster = true
+        return (await Promise.all(calls.map((args) => evaluate([args])))).flat(1)
+      }
     }
   }
 }

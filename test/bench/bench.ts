@@ -81,7 +81,7 @@ async function run (t: Test) {
   const generic = await startServer(t, MICROTS, { ...env, ...UNLIMITED }, 'any')
   const native = await buildArgon2(t).catch(cannotCompile)
   const compiled = native ? await startServer(t, MICROTS, { ...env, ...UNLIMITED, ...native }, 'any') : undefined
-  const hashes = (build: object = {}) => measure(t, 'hash.ts', [CORE_COUNT, seconds], { ...env, ...build, UV_THREADPOOL_SIZE: String(Math.max(2, CORE_COUNT)) }, 'any')
+  const hashes = (build: object = {}) => measure(t, 'hash.ts', [CORE_COUNT, seconds], { ...env, ...build, UV_THREADPOOL_SIZE: String(CORE_COUNT + 1) }, 'any')
   await row('POST /auth/login', {
     'raw argon2, npm': async () => ({ perSecond: await hashes() }),
     'microts, npm': () => ask(generic, { requests: login, connections: LOGINS }),

@@ -62,6 +62,16 @@ test('how many calls it takes may be said', async (t) => {
   t.equal(breaker.state, 'open')
 })
 
+test('what is done for many calls fails for as many', async (t) => {
+  const { breaker } = start(t)
+  const failFor = (calls: number) => breaker.run(() => Promise.reject(new Error('away')), calls).catch(() => {})
+  await failFor(VOLUME - 1)
+  t.equal(breaker.state, 'closed')
+  await succeed(breaker)
+  await failFor(VOLUME)
+  t.equal(breaker.state, 'open')
+})
+
 test('what says nothing of the dependency counts as a success', async (t) => {
   const { breaker } = start(t, { isFailure: (error) => !(error instanceof TypeError) })
   for (let i = 0; i < 100; i++) t.match(await failWith(breaker, new TypeError('refused')), { message: 'refused' })

@@ -169,19 +169,25 @@ test('a script is one step, and is known again after a restart', async (t) => {
 
 test('calls of one turn are one script, each with its own keys and arguments; in a cluster each is its own', async (t) => {
   const lua = "if ARGV[2] ~= 'none' then return { KEYS[1], KEYS[2], redis.call('incrby', KEYS[1], ARGV[1]), ARGV[2] } end"
-  const [redis, cluster] = await Promise.all([startRedis(t), startCluster(t)])
-  for (const env of [{ REDIS_URL: redis.url }, { REDIS_CLUSTER_NODES: cluster.urls.join() }]) {
+  const [redis, cluster, ofOne] = await Promise.all([startRedis(t), startCluster(t), startRedis(t, ['--cluster-enabled', 'yes'])])
+  await ofOne.admin.cluster('ADDSLOTSRANGE', 0, 16_383)
+  for (const [what, env] of Object.entries({ 'one server': { REDIS_URL: redis.url }, 'a cluster': { REDIS_CLUSTER_NODES: cluster.urls.join() }, 'a cluster of one': { REDIS_URL: ofOne.url } })) {
     const app = await build(t, { ...PATIENT, ...env })
     const call = app.fastPath!.script('several', lua, 2)
     await eventually(() => isWritable(app))
     const answers = await Promise.all(['a', 'b', 'a', 'none'].map((name, i) => call(`{${name}}:1`, `{${name}}:2`, 10 ** i, name)))
-    t.same(answers, [['{a}:1', '{a}:2', 1, 'a'], ['{b}:1', '{b}:2', 10, 'b'], ['{a}:1', '{a}:2', 101, 'a'], null])
-    if ('REDIS_CLUSTER_NODES' in env) continue
-    const before = await callsOf(redis, 'evalsha')
-    await Promise.all(Array.from({ length: 100 }, (_, i) => call(`{${i}}:1`, `{${i}}:2`, 1, 'many')))
-    const after = await callsOf(redis, 'evalsha')
-    t.ok(after - before < 10, `${after - before} scripts`)
+    t.same(answers, [['{a}:1', '{a}:2', 1, 'a'], ['{b}:1', '{b}:2', 10, 'b'], ['{a}:1', '{a}:2', 101, 'a'], null], what)
+    t.same(await call('{a}:1', '{a}:2', 0, 'again'), ['{a}:1', '{a}:2', 101, 'again'])
+    await t.rejects(call('{a}:1', '{a}:2', 0), TypeError)
   }
+
+  const app = await build(t, { ...PATIENT, REDIS_URL: redis.url })
+  const call = app.fastPath!.script('one of many', 'return 1', 1)
+  await eventually(() => isWritable(app))
+  const before = await callsOf(redis, 'evalsha')
+  t.same(await Promise.all(Array.from({ length: 100 }, (_, i) => call(i))), Array(100).fill(1))
+  const after = await callsOf(redis, 'evalsha')
+  t.ok(after - before < 10, `${after - before} scripts`)
 })
 
 test('a Redis that may evict revocations is warned of', async (t) => {

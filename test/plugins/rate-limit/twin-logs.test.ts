@@ -55,16 +55,28 @@ function inMemory ({ isPruned = false } = {}): Contestant {
   }
 }
 
-/** What a log says to these calls, one after another. */
+/** What a log says to these calls, of which those that are alike and come at one time are made before any is answered. */
 async function replay ({ log, setClock }: Contestant, limits: Limit[], calls: Call[], run: number): Promise<Verdict[]> {
   const verdicts: Verdict[] = []
-  for (const { now, act, key, id } of calls) {
-    const slot = { dimension: 'address', value: `${run} ${key}`, id }
-    const { windowMs, max } = limits[key]!
-    await setClock(now)
-    verdicts.push(act === 'refund' || act === 'clear' ? log[act](slot) : verdictOf(await log[act](slot, windowMs, max)))
+  for (const together of alike(calls)) {
+    await setClock(together[0]!.now)
+    verdicts.push(...await Promise.all(together.map(async ({ act, key, id }) => {
+      const slot = { dimension: 'address', value: `${run} ${key}`, id }
+      const { windowMs, max } = limits[key]!
+      return act === 'refund' || act === 'clear' ? log[act](slot) : verdictOf(await log[act](slot, windowMs, max))
+    })))
   }
   return verdicts
+}
+
+function alike (calls: Call[]) {
+  const groups: Call[][] = []
+  for (const call of calls) {
+    const last = groups.at(-1)
+    if (last && last[0]!.act === call.act && last[0]!.now === call.now) last.push(call)
+    else groups.push([call])
+  }
+  return groups
 }
 
 const verdictOf = ({ current, ttl }: Decision) => ({ current, ttlUs: Math.round(ttl * 1000) })
