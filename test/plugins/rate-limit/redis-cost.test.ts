@@ -47,5 +47,5 @@ test('a decision is one round trip to Redis, and what is given back is not waite
   await Promise.all(Array.from({ length: decisions }, () => app.inject('/api')))
   const scripts = (await noted()).map(([,, microseconds]) => microseconds)
   t.ok(scripts.length < decisions / 10, 'decisions of one moment are made together')
-  t.comment(`a decision of ${decisions / scripts.length} that are made together takes Redis ${scripts.reduce((sum, microseconds) => sum + microseconds, 0) / decisions} µs`)
+  t.comment(`a decision of ${Math.round(decisions / scripts.length)} that are made together takes Redis ${Math.round(scripts.reduce((sum, microseconds) => sum + microseconds, 0) / decisions)} µs`)
 })
