@@ -39,8 +39,8 @@ class OneLine extends LogController {
     const log = request.log as RequestLog
     if (reason) log.line('warn', { ...lineOf(request, reply), reason }, 'request declined')
     else if (err) log.line('error', { ...lineOf(request, reply), err }, 'request failed')
-    else if (isCalm(request, reply)) log.line('debug', lineOf(request, reply), 'request')
-    else log.answered(lineOf(request, reply))
+    else if (!isCalm(request, reply)) log.answered(lineOf(request, reply))
+    else if (log.isLevelEnabled('debug')) log.line('debug', lineOf(request, reply), 'request')
   }
 }
 

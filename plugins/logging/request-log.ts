@@ -38,6 +38,8 @@ export class RequestLog implements FastifyBaseLogger {
     return this.#made
   }
 
+  isLevelEnabled (level: Level) { return (this.#parent as Logger).isLevelEnabled(level) }
+
   /** The line of a request that was answered. */
   answered (line: RequestLine) {
     writeRequestLine(this.#parent as Logger, this.#ids, line)
