@@ -36,6 +36,7 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
     enableSnapshots: false,
     errorFilter: (error: unknown) => !isFailure(error)
   }
+  // The listener of failures is told for how many calls.
   const circuit = new CircuitBreaker(async (action: () => Promise<unknown>, calls: number) => action(), options)
   let state: BreakerState = 'closed'
   let failuresInARow = 0
