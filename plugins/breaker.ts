@@ -12,7 +12,7 @@ export type Breaker = ReturnType<typeof createBreaker>
 type OnChange = (change: { name: string, from: BreakerState, to: BreakerState, cause?: unknown }) => void
 type Options = { isFailure?: (error: unknown) => boolean, volume?: number, onChange?: OnChange, resetMs?: number }
 
-// Half of 20 runs or more within 10 s, or of 20 calls one after another, since what falls silent under load would have to outnumber the good ones of 10 s.
+// Half of 20 calls or more within 10 s, or 20 one after another, since what falls silent under load would have to outnumber the good calls of 10 s.
 const VOLUME = 20
 const WINDOW_MS = 10_000
 const HALF = 49.9      // opossum wants more than that
@@ -36,7 +36,7 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
     enableSnapshots: false,
     errorFilter: (error: unknown) => !isFailure(error)
   }
-  // The listener of failures is told for how many calls.
+  // What it is done for, listeners are told.
   const circuit = new CircuitBreaker(async (action: () => Promise<unknown>, calls: number) => action(), options)
   let state: BreakerState = 'closed'
   let failuresInARow = 0
@@ -44,8 +44,10 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
 
   // Before opossum's own listener, which starts the timer.
   circuit.prependListener('open', () => { options.resetTimeout = resetMs * (1 - JITTER + 2 * JITTER * Math.random()) })
+  circuit.on('fire', ([, calls]) => countMore('fires', calls - 1))
   circuit.on('success', () => { failuresInARow = 0 })
   circuit.on('failure', (error, ms, [, calls]) => {
+    countMore('failures', calls - 1)
     lastFailure = error
     failuresInARow += calls
     if (failuresInARow >= volume) circuit.open()
@@ -66,7 +68,7 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
       if (!circuit.closed && !circuit.pendingClose) throw isOpen()
     },
 
-    /** Throws what the action throws, or ServiceUnavailable when it is not to be tried. It may be done for several calls, each of which fails with it. */
+    /** Throws what the action throws, or ServiceUnavailable when it is not to be tried. It counts for as many calls as it is done for. */
     async run<Result> (action: () => Promise<Result>, calls = 1): Promise<Result> {
       return circuit.fire(action, calls).catch((error) => {
         throw CircuitBreaker.isOurError(error) ? isOpen() : error
@@ -87,6 +89,11 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
     const from = state
     state = to
     onChange({ name, from, to, cause })
+  }
+
+  // Opossum has counted one.
+  function countMore (what: 'fires' | 'failures', more: number) {
+    circuit.status.window[0]![what] += more
   }
 
   // The failures of before would else count for 10 s, and the next one alone open it again.

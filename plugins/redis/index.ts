@@ -1,7 +1,6 @@
 import fp from 'fastify-plugin'
 import type { Cluster, Redis } from 'ioredis'
 import type { OnMessage } from './listener.ts'
-import type { Argument } from './scripts.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -12,6 +11,7 @@ declare module 'fastify' {
 
 /** The commands we use; a single server and a cluster both have them. */
 export type Commands = Pick<Redis, 'del' | 'get' | 'mget' | 'publish' | 'set' | 'zrem'>
+export type Argument = string | number
 
 export interface FastPath {
   /** Rejects when Redis cannot answer within REDIS_COMMAND_TIMEOUT, for whatever reason: what needs it has something else to go by. */

@@ -1,11 +1,10 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { gather } from '../gather.ts'
-import type { FastPath } from './index.ts'
+import type { Argument, FastPath } from './index.ts'
 
-export type Argument = string | number
 type Needs = {
   client: Redis | Cluster
-  /** For so many calls: where it fails all of them do. */
+  /** For so many calls, all of which fail where it does. */
   run: <Result>(use: () => Promise<Result>, calls: number) => Promise<Result>
   gather: typeof gather
 }
@@ -35,13 +34,15 @@ export function createScripts ({ client, run, gather }: Needs): FastPath['script
     const script = (client as unknown as Scripted)[name]!.bind(client)
     const together = gather(callAll)
     let length: number | undefined
-    return call
 
-    async function call<Result> (...args: Argument[]) {
+    return async <Result>(...args: Argument[]) => {
       length ??= args.length
       if (args.length !== length) throw new TypeError(`${name} was called with ${length} arguments before`)
-      const answers = isCluster ? await callAll([args]) : undefined
-      return (answers ? answers.get(args) : await together(args)) as Result
+      return await (isCluster ? alone(args) : together(args)) as Result
+    }
+
+    async function alone (args: Argument[]) {
+      return (await callAll([args])).get(args)
     }
 
     async function callAll (calls: Argument[][]) {
@@ -56,7 +57,8 @@ export function createScripts ({ client, run, gather }: Needs): FastPath['script
       } catch (error) {
         if (calls.length === 1 || !(error as Error).message.startsWith('CROSSSLOT')) throw error
         isCluster = true
-        return (await Promise.all(calls.map((args) => evaluate([args])))).flat(1)
+        const answers = await Promise.all(calls.map((args) => evaluate([args])))
+        return answers.flat(1)
       }
     }
   }

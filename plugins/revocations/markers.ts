@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { FastPath } from '../redis/index.ts'
 
 const CHANNEL = 'microts:revoked'
-const BATCH = 1000
+const BATCH = 500
 // By the last digit of the id, so that a cluster shares the load, and a master that is lost takes only its own with it.
 const SHARDS = [...'0123456789abcdef']
 
@@ -24,7 +24,7 @@ const BEGIN = `${RUN}
   return state`
 const END = `
   if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('set', KEYS[1], string.match(ARGV[1], '^%w+')) end`
-const WRITE = "redis.call('set', KEYS[1], 1, 'ex', ARGV[1])"
+const MARK = "redis.call('set', KEYS[1], 1, 'ex', ARGV[1])"
 const HAS = `
   if redis.call('exists', KEYS[2]) == 1 then return 1 end
   ${RUN}
@@ -39,7 +39,7 @@ export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: n
   const begin = script('microtsBegin', BEGIN, 1)
   const end = script('microtsEnd', END, 1)
   const has = script('microtsHas', HAS, 2)
-  const mark = script('microtsMark', WRITE, 1)
+  const mark = script('microtsMark', MARK, 1)
 
   return {
     write: () => write([...unwritten]),

@@ -37,7 +37,7 @@ async function run (t: Test) {
   say(`${machine()}\n`)
   stepAside()
   const { env: settings, redisUrl, accessTokens, refreshTokens } = await createWorld(t)
-  // Each session and each user stands for a thousand: they may ask as much more, and windows are so short that no more is remembered of them.
+  // A session is refreshed, and a user asks, as often as a thousand would; the user's window is so short that no more is remembered of him than of those.
   const env = { ...settings, RATE_LIMIT_REFRESH_MAX: '1000', RATE_LIMIT_USER_MAX: '1000000', RATE_LIMIT_WINDOW: '1' }
   const { NODE_COMPILE_CACHE, NODE_OPTIONS, MALLOC_ARENA_MAX, GLIBC_TUNABLES } = env
   const asBare = { NODE_COMPILE_CACHE, NODE_OPTIONS, MALLOC_ARENA_MAX, GLIBC_TUNABLES }

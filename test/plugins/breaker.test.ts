@@ -1,7 +1,7 @@
 import { mock } from 'node:test'
 import { setImmediate as settled } from 'node:timers/promises'
 import { test } from 'tap'
-import { createBreaker, createBreakers } from '../../plugins/breaker.ts'
+import { createBreaker, createBreakers, type Breaker } from '../../plugins/breaker.ts'
 import { DECLINED, fail, failWith, start, succeed, VOLUME, WINDOW_MS } from './breaker-in-time.ts'
 
 test('what the action answers or throws is passed on as it is, and nothing of it opens at low traffic', async (t) => {
@@ -62,14 +62,23 @@ test('how many calls it takes may be said', async (t) => {
   t.equal(breaker.state, 'open')
 })
 
-test('what is done for many calls fails for as many', async (t) => {
-  const { breaker } = start(t)
-  const failFor = (calls: number) => breaker.run(() => Promise.reject(new Error('away')), calls).catch(() => {})
-  await failFor(VOLUME - 1)
-  t.equal(breaker.state, 'closed')
-  await succeed(breaker)
-  await failFor(VOLUME)
-  t.equal(breaker.state, 'open')
+test('what is done for many calls counts as many', async (t) => {
+  const succeedFor = (breaker: Breaker, calls: number) => breaker.run(async () => 'good', calls)
+  const failFor = (breaker: Breaker, calls: number) => breaker.run(() => Promise.reject(new Error('away')), calls).catch(() => {})
+  const { breaker: inARow } = start(t)
+  await succeedFor(inARow, 10 * VOLUME)
+  await failFor(inARow, VOLUME - 1)
+  t.equal(inARow.state, 'closed')
+  await failFor(inARow, 1)
+  t.equal(inARow.state, 'open')
+
+  const { breaker: half } = start(t)
+  await succeedFor(half, VOLUME - 2)
+  await failFor(half, VOLUME - 3)
+  t.equal(half.state, 'closed')
+  await succeed(half)
+  await failFor(half, 2)
+  t.equal(half.state, 'open')
 })
 
 test('what says nothing of the dependency counts as a success', async (t) => {

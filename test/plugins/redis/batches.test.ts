@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { connect, createServer, type AddressInfo } from 'node:net'
 import { test, type Test } from 'tap'
-import type { Redis } from 'ioredis'
-import { createClient } from '../../../plugins/redis/client.ts'
 import { batchWrites } from '../../../plugins/redis/batches.ts'
+import { createClient } from '../../../plugins/redis/client.ts'
 import { startRedis } from '../../redis.ts'
+import type { Redis } from 'ioredis'
 
 const COMMANDS = 50
 
