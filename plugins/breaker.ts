@@ -36,7 +36,7 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
     enableSnapshots: false,
     errorFilter: (error: unknown) => !isFailure(error)
   }
-  // What it is done for, listeners are told.
+  // `calls` is for the listeners.
   const circuit = new CircuitBreaker(async (action: () => Promise<unknown>, calls: number) => action(), options)
   let state: BreakerState = 'closed'
   let failuresInARow = 0
