@@ -3,6 +3,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { setTimeout as delay } from 'node:timers/promises'
+import { drawPort } from './port.ts'
 import type { Test } from 'tap'
 
 /**
@@ -12,8 +13,8 @@ import type { Test } from 'tap'
 export type Mode = 'pass' | 'refuse' | 'swallow' | 'delay' | 'reset'
 export type Proxy = Awaited<ReturnType<typeof startProxy>>
 
-// Below the ports that the kernel hands out, so that nobody gets ours while it refuses.
-const PORTS = { from: 15_000, count: 15_000 }
+// Below those of the buses of test/redis.ts.
+const PORTS = { from: 12_000, count: 10_000 }
 
 /** A TCP proxy before the server of this URL, on a free loopback port; gone when the test ends. */
 export async function startProxy (t: Test, target: string, first: Mode = 'pass') {
@@ -111,8 +112,7 @@ function reset (socket: Socket) {
 }
 
 async function listenSomewhere (accept: (socket: Socket) => void): Promise<Server> {
-  const port = PORTS.from + Math.floor(Math.random() * PORTS.count)
-  return listen(port, accept).catch(() => listenSomewhere(accept))
+  return listen(drawPort(PORTS), accept).catch(() => listenSomewhere(accept))
 }
 
 async function listen (port: number, accept: (socket: Socket) => void) {

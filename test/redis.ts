@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import { eventually } from './eventually.ts'
+import { drawPort } from './port.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
@@ -14,7 +15,7 @@ export type RedisCluster = Awaited<ReturnType<typeof startCluster>>
 const program = process.env.TEST_REDIS_SERVER ?? 'redis-server'
 const libraries = JSON.parse(process.env.TEST_REDIS_ENV ?? '{}')
 
-// Below the ports that the kernel hands out, as are those of the cluster's bus, which are 10 000 higher.
+// The ports of a cluster's bus are 10 000 higher.
 const PORTS = { from: 12_000, count: 10_000 }
 const SLOTS = 16_384
 const NODE_TIMEOUT_MS = 1000
@@ -110,8 +111,7 @@ async function isWhole (admin: Redis, masters: number) {
 }
 
 async function launch (folder: string, args: string[]): Promise<Awaited<ReturnType<typeof launchOn>>> {
-  const port = PORTS.from + Math.floor(Math.random() * PORTS.count)
-  return launchOn(port, folder, args).catch((error) => {
+  return launchOn(drawPort(PORTS), folder, args).catch((error) => {
     if (/in use/.test(error.message)) return launch(folder, args)
     throw error
   })

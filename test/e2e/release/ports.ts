@@ -1,17 +1,18 @@
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
+import { drawPort } from '../../port.ts'
 
-// Below those that the kernel hands out, above those of test/redis.ts.
+// Above those of test/redis.ts and test/proxy.ts.
 const PORTS = { from: 24_000, count: 8000 }
 
 /** Free ports of the loopback, for those who must be known before they are there. */
 export async function freePorts (count: number): Promise<number[]> {
-  const ports = new Set<number>()
-  while (ports.size < count) {
-    const port = PORTS.from + Math.floor(Math.random() * PORTS.count)
-    if (await isFree(port)) ports.add(port)
+  const ports: number[] = []
+  while (ports.length < count) {
+    const port = drawPort(PORTS)
+    if (await isFree(port)) ports.push(port)
   }
-  return [...ports]
+  return ports
 }
 
 async function isFree (port: number) {
