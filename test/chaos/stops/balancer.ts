@@ -1,10 +1,11 @@
 import { once } from 'node:events'
 import { Agent, createServer, request, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http'
+import { performance } from 'node:perf_hooks'
 import { pipeline } from 'node:stream/promises'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-type Replica = { origin: string, agent: Agent, isReady: boolean }
+type Replica = { origin: string, agent: Agent, isReady: boolean, polledAt: number }
 
 const POLL_MS = 100
 const PATIENCE_MS = 1000
@@ -26,7 +27,7 @@ export async function startBalancer (t: Test) {
     origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
 
     add (origin: string) {
-      replicas.set(origin, { origin, agent: new Agent({ keepAlive: true }), isReady: false })
+      replicas.set(origin, { origin, agent: new Agent({ keepAlive: true }), isReady: false, polledAt: 0 })
     },
 
     remove,
@@ -40,7 +41,10 @@ export async function startBalancer (t: Test) {
   }
 
   async function poll (replica: Replica) {
-    replica.isReady = await fetch(`${replica.origin}/ready`, { signal: AbortSignal.timeout(PATIENCE_MS) }).then(({ ok }) => ok, () => false)
+    const askedAt = performance.now()
+    const isReady = await fetch(`${replica.origin}/ready`, { signal: AbortSignal.timeout(PATIENCE_MS) }).then(({ ok }) => ok, () => false)
+    // One that was asked before may answer after it.
+    if (askedAt > replica.polledAt) Object.assign(replica, { isReady, polledAt: askedAt })
   }
 
   function forward (incoming: IncomingMessage, outgoing: ServerResponse) {
