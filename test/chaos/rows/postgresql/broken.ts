@@ -5,7 +5,9 @@ import { during, isDeclined, judged, needsDatabase, seconds, slowest, transition
 import { startWorld, type World } from '../../world.ts'
 import type { Row } from '../../row.ts'
 
-const TURN_MS = 2000
+// Checks come once a second, and three that fail make it unready: a little less than 2 s holds two of them, wherever they fall.
+const AWAY_MS = 1900
+const HERE_MS = 2100
 const TURNS = 5
 const ROUND_MS = 300
 const ROUNDS = 15
@@ -43,9 +45,9 @@ const recurring = (happen: (world: World) => Promise<number | void>, mostTransit
 async function comeAndGo ({ database }: World) {
   for (let turn = 0; turn < TURNS; turn++) {
     await database.set('refuse')
-    await delay(TURN_MS)
+    await delay(AWAY_MS)
     await database.set('pass')
-    if (turn < TURNS - 1) await delay(TURN_MS)
+    if (turn < TURNS - 1) await delay(HERE_MS)
   }
 }
 
