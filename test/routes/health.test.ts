@@ -1,4 +1,3 @@
-import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
@@ -46,9 +45,8 @@ test('a database that goes makes it unready and its return ready, while it stays
   await proxy.set('refuse')
   const fellMs = await eventually(async () => (await app.inject('/ready')).statusCode === 503)
   t.ok(fellMs > 1500 && fellMs < 6000, `unready after ${fellMs} ms`)
-  const startedAt = performance.now()
   const health = await app.inject('/health')
-  t.ok(performance.now() - startedAt < 50)
+  t.equal(health.statusCode, 200)
   t.match(health.json(), { status: 'ok', environment: 'test' })
   t.match(lines.join(''), /"check":"database".*"msg":"check is down"/)
 
