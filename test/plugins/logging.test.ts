@@ -21,19 +21,19 @@ test('a request is one line, with the template of its route', async (t) => {
     [{ url: '/me', headers }, { level: 30, route: '/me', statusCode: 200, userId: user.id }],
     [{ method: 'DELETE', url: '/me/sessions/x', headers }, { level: 30, route: '/me/sessions/:id', statusCode: 400, userId: user.id }],
     [{ url: '/me' }, { level: 30, route: '/me', statusCode: 401 }],
-    [{ url: '/nothing/4711' }, { level: 30, route: null, statusCode: 404 }],
+    [{ url: '/nothing/canary' }, { level: 30, route: null, statusCode: 404 }],
     [{ method: 'POST', url: '/health' }, { level: 30, method: 'POST', route: '/health', statusCode: 405 }],
     [{ method: 'OPTIONS', url: '/health' }, { level: 30, method: 'OPTIONS', route: '/health', statusCode: 204 }],
     [{ url: '/%zz' }, { level: 30, method: 'GET', route: null, statusCode: 400 }],
     [{ method: 'DELETE', url: `/me/sessions/${'x'.repeat(101)}` }, { level: 30, method: 'DELETE', route: null, statusCode: 414 }],
-    [{ url: '/broken/4711' }, { level: 50, route: '/broken/:id', statusCode: 500, msg: 'request failed', err: { type: 'RangeError', message: 'boom', stack: /logging\.test/ } }]
+    [{ url: '/broken/canary' }, { level: 50, route: '/broken/:id', statusCode: 500, msg: 'request failed', err: { type: 'RangeError', message: 'boom', stack: /logging\.test/ } }]
   ]
   for (const [request, line] of table) {
     log.written.length = 0
     const { headers } = await app.inject(request)
     t.equal(log.lines.length, 1, JSON.stringify(request))
     t.match(log.lines[0], { ...line, requestId: headers['x-request-id'], correlationId: headers['x-correlation-id'] })
-    t.ok(!log.written.join().includes('4711'), 'no path')
+    t.notMatch(log.written.join(), 'canary', 'no path')
   }
   log.written.length = 0
   await post(app, '/auth/login', { email: 'nobody@example.com', password: 'x' })
