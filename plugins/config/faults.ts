@@ -7,7 +7,7 @@ type Env = Record<string, string | undefined>
 
 const SECRET_BYTES = 32
 const OPS_TOKEN_CHARACTERS = 32
-const PLACEHOLDER = /change.?me|replace.?me|placeholder|example|your.?(secret|key|token|password)|default|secret|password|passw0rd|dummy|insecure|x{6,}|0{8,}|1234567|abcdef/i
+const PLACEHOLDER = /change.?me|replace.?me|placeholder|example|your.?(secret|key|token|password)|default|secret|password|passw0rd|\bdummy|insecure|x{6,}|0{8,}|1234567|abcdef/i
 const PLACEHOLDER_PASSWORD = /^(change.?me|replace.?me|your.?password|placeholder|password|secret)$/i
 const MANY_DIFFERENT_CHARACTERS = 8
 

@@ -23,7 +23,7 @@ export const serviceKills: Row = {
     let [inDoubt, refreshed] = [0, 0]
     for (let i = 0; i <= ROUNDS; i++) {
       const startedAt = performance.now()
-      const server = startServer(t, database.url)
+      const server = startServer(t, database.url, { SESSION_LIMIT: '10000' })
       const origin = await ready(server)
       readyMs.push(performance.now() - startedAt)
       refreshed += await writers.verify(origin)

@@ -8,6 +8,8 @@ import { lock, waitFor } from './locks.ts'
 import { isSound } from './pool.ts'
 
 const LONGEST_MS = 1000
+// A timer counts from the turn in which it is set.
+const CLOCK_MS = 20
 // PostgreSQL itself would wait for much longer.
 const env = { REQUEST_TIMEOUT: String(LONGEST_MS), DB_QUERY_TIMEOUT: '60000', DB_CONNECT_TIMEOUT: '60000', DB_POOL_SIZE: '4' }
 // It looks every 500 ms whether somebody is there.
@@ -23,7 +25,7 @@ test('a request whose time is over is answered, and what it waits for in Postgre
   await waitFor(1)
   isProblem(t, await answer, 503, 'SERVICE_UNAVAILABLE')
   const tookMs = Math.round(performance.now() - startedAt)
-  t.ok(tookMs >= LONGEST_MS - 2 && tookMs < LONGEST_MS + 1000, `answered after ${tookMs} ms`)
+  t.ok(tookMs >= LONGEST_MS - CLOCK_MS && tookMs < LONGEST_MS + 1000, `answered after ${tookMs} ms`)
   t.comment(`PostgreSQL has noticed after another ${await waitFor(0, NOTICED_MS)} ms`)
   await unlock()
   t.same(await sql('select display_name as name from users where id = $1', [user.id]), [{ name: null }])
