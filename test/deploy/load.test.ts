@@ -1,7 +1,7 @@
 import { test } from 'tap'
-import { freePorts } from '../e2e/release/ports.ts'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, settings, sql } from '../helper.ts'
+import { freePort } from '../port.ts'
 import { listening, ready, run, start } from '../processes.ts'
 import type { Test } from 'tap'
 
@@ -113,7 +113,7 @@ test('Ctrl-C ends it with what it has so far, and no account is left', async (t)
 })
 
 test('a service that cannot take traffic is not loaded', async (t) => {
-  const [port] = await freePorts(1)
+  const port = await freePort()
   const away = `http://127.0.0.1:${port}`
   t.match(await load(t, '--url', away), { code: 1, stdout: '', stderr: `${away} cannot be reached: connect ECONNREFUSED 127.0.0.1:${port}\n` })
   const unready = await listening(serve(t, { DATABASE_URL: Object.assign(new URL(databaseUrl), { port: '9' }).href }))

@@ -4,10 +4,10 @@ import { performance } from 'node:perf_hooks'
 import { t as suite, test } from 'tap'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, PASSWORD } from '../helper.ts'
+import { freePort } from '../port.ts'
 import { startRedis } from '../redis.ts'
 import { ask } from './http.ts'
 import { flags, openImage, packages, ROOT, UID } from './image.ts'
-import { freePorts } from './release/ports.ts'
 import manifest from '../../package.json' with { type: 'json' }
 
 const EMAIL = 'grace@example.com'
@@ -59,7 +59,7 @@ test('all that it depends on can be loaded', async (t) => {
 test('read-only, unprivileged and with little memory it is migrated, serves, is looked after, and ends when told', async (t) => {
   const redis = await startRedis(t)
   await writeFile(join(secrets, 'redis-url'), redis.url)
-  const [port] = await freePorts(1) as [number]
+  const port = await freePort()
 
   t.match(await image.operate('deploy/keys.ts', 'generate'), / signs at once$/)
   t.match(await image.operate('deploy/migrate.ts', 'status'), /^pending /)
@@ -107,7 +107,7 @@ test('a start that cannot work ends at once with a list', async (t) => {
 test('a CPU that lacks what argon2 was built for is refused by a sentence, not by a signal', async (t) => {
   const cpuinfo = join(folder, 'cpuinfo')
   await writeFile(cpuinfo, OLD_CPU)
-  const { code, stderr } = await image.attempt({ PORT: String(await freePorts(1)) }, `--volume=${cpuinfo}:/proc/cpuinfo:ro`)
+  const { code, stderr } = await image.attempt({ PORT: String(await freePort()) }, `--volume=${cpuinfo}:/proc/cpuinfo:ro`)
   t.equal(code, 1)
   t.match(stderr, /^argon2 is built for x86-64-v3, and this CPU lacks abm, avx, .+\n$/)
 })
@@ -116,7 +116,7 @@ test('the image for developers runs what is mounted, and starts anew when that c
   await image.build('--target=dev', '--tag=microts-dev')
   const sources = join(folder, 'sources')
   for (const name of ['app.ts', 'server.ts', 'tracing.ts', 'package.json', 'deploy', 'plugins', 'routes', 'schemas', 'migrations']) await cp(join(ROOT, name), join(sources, name), { recursive: true })
-  const [port] = await freePorts(1) as [number]
+  const port = await freePort()
   const env = flags({ HOST: '127.0.0.1', PORT: String(port), DATABASE_URL: databaseUrl })
   const container = await podman.run('run', '--detach', '--network=host', '--ulimit=nofile=1024:1024', '--ulimit=nproc=1000:1000', `--volume=${sources}:/app`, '--volume=/app/node_modules', ...env, 'microts-dev')
   t.teardown(() => podman.attempt('rm', '--force', '--time=0', container))

@@ -8,7 +8,7 @@ import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import { bring } from '../debian-packages.ts'
 import { eventually } from '../eventually.ts'
-import { freePorts } from './release/ports.ts'
+import { freePort } from '../port.ts'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
@@ -122,5 +122,5 @@ export async function startReceiver (t: Test) {
 
 /** One that was free a moment ago. */
 export async function freeAddress () {
-  return `127.0.0.1:${await freePorts(1)}`
+  return `127.0.0.1:${await freePort()}`
 }

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import selfsigned from 'selfsigned'
 import { bring } from '../../debian-packages.ts'
 import { eventually } from '../../eventually.ts'
-import { isOpen } from './ports.ts'
+import { isOpen } from '../../port.ts'
 import type { Test } from 'tap'
 
 export type Colour = 'blue' | 'green'

@@ -12,12 +12,12 @@ import { startLoad } from '../../chaos/stops/load.ts'
 import { ending, startServer } from '../../chaos/stops/server.ts'
 import { eventually } from '../../eventually.ts'
 import { bearer, build, databaseUrl, PASSWORD, signUp } from '../../helper.ts'
+import { freePort, freePorts } from '../../port.ts'
 import { ready } from '../../processes.ts'
 import { isProblem } from '../../problem.ts'
 import { createHttp1Client, createHttp2Client } from './clients.ts'
 import { PATIENCE } from './colour.ts'
 import { NAME, startNginx, type Nginx } from './nginx.ts'
-import { freePorts } from './ports.ts'
 import type { IncomingMessage } from 'node:http'
 import type { Test } from 'tap'
 
@@ -128,7 +128,7 @@ test('what microts refuses is passed on, also what is too large for it', async (
 })
 
 test('what nginx itself refuses is a problem document like any other', async (t) => {
-  const [silent, gone] = [await startPeer(t, () => {}), await freePorts(1)]
+  const [silent, gone] = [await startPeer(t, () => {}), await freePort()]
   const { nginx } = await serve(t)
   isProblem(t, await ask(nginx, { method: 'POST', path: '/auth/login', body: { email: KILOBYTE.repeat(65) } }), 413, 'PAYLOAD_TOO_LARGE')
   isProblem(t, await ask(nginx, { path: '/api', headers: { 'x-large': KILOBYTE.repeat(33) } }), 431, 'BAD_REQUEST')
@@ -137,7 +137,7 @@ test('what nginx itself refuses is a problem document like any other', async (t)
   const { statusCode, body } = await ask({ ...nginx, plainOrigin: nginx.origin.replace('https', 'http') }, { isPlain: true })
   t.match({ statusCode, body: JSON.parse(body) }, { statusCode: 400, body: { code: 'BAD_REQUEST' } }, 'HTTP to the port of HTTPS')
 
-  for (const [statusCode, ports] of [[504, [silent.port, silent.port]], [502, [gone[0]!, gone[0]!]]] as const) {
+  for (const [statusCode, ports] of [[504, [silent.port, silent.port]], [502, [gone, gone]]] as const) {
     const own = await startNginx(t, { ports: await pair(), replicas: { blue: [...ports] }, edit: (config) => config.replace('proxy_read_timeout 15s', 'proxy_read_timeout 1s') })
     const answer = await ask(own, { method: 'POST', path: '/auth/login?token=canary', headers: { 'x-request-id': 'mine', 'x-correlation-id': 'ours', authorization: 'Bearer canary' } })
     t.match(isProblem(t, answer, statusCode, 'SERVICE_UNAVAILABLE'), { requestId: 'mine', correlationId: 'ours' })
@@ -195,7 +195,7 @@ test('its deadlines fit those of microts', async (t) => {
 
 test('only what can be done twice is sent to another replica, and what the first one never got', async (t) => {
   const cut = await startPeer(t, (socket) => socket.once('data', () => socket.destroy()))
-  const [closed] = await freePorts(1)
+  const closed = await freePort()
   const good = await startPeer(t, (socket) => socket.on('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n')))
   const statusOf = async (first: number, method: string, path: string) => {
     const nginx = await startNginx(t, { ports: await pair(), replicas: { blue: [first, good.port] }, edit: withOneWorker })
@@ -204,7 +204,7 @@ test('only what can be done twice is sent to another replica, and what the first
   t.equal(await statusOf(cut.port, 'GET', '/me'), 200)
   for (const method of ['POST', 'PATCH']) t.equal(await statusOf(cut.port, method, '/me'), 502, `${method}, which may have been done`)
   t.equal(await statusOf(cut.port, 'PUT', '/me/password'), 502, 'the password may be another one by now')
-  for (const method of ['GET', 'POST', 'PATCH', 'DELETE']) t.equal(await statusOf(closed!, method, '/me'), 200, `${method}, which nobody got`)
+  for (const method of ['GET', 'POST', 'PATCH', 'DELETE']) t.equal(await statusOf(closed, method, '/me'), 200, `${method}, which nobody got`)
   t.equal(cut.connections, 4)
 })
 
