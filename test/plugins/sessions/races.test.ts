@@ -146,8 +146,13 @@ test('200 parallel logins leave 20 sessions, and the evicted ones are dead', asy
 
   t.equal((await sql('select 1 from sessions where user_id = $1 and revoked_at is null', [user.id])).length, 20)
   await Promise.all([a.revocations.refresh(), b.revocations.refresh()])
-  const alive = await Promise.all(logins.map((login) => a.inject({ url: '/me', headers: bearer(login.json().accessToken) })))
-  t.equal(alive.filter(({ statusCode }) => statusCode === 200).length, 20)
-  const listed = (await a.inject({ url: '/me/sessions', headers: bearer(alive.map(({ statusCode }, i) => statusCode === 200 && logins[i]?.json().accessToken).find(Boolean)) })).json()
-  t.equal(listed.sessions.length, 20)
+  // One after another: 200 at once can hold up a busy machine for longer than the feed of revocations stays fresh.
+  const alive = []
+  for (const { accessToken } of logins.map((login) => login.json())) {
+    if ((await a.inject({ url: '/me', headers: bearer(accessToken) })).statusCode === 200) alive.push(accessToken)
+  }
+  t.equal(alive.length, 20)
+  const { statusCode, body } = await a.inject({ url: '/me/sessions', headers: bearer(alive[0]) })
+  t.equal(statusCode, 200, body)
+  t.equal(JSON.parse(body).sessions?.length, 20)
 })
