@@ -19,10 +19,11 @@ test('the objectives are those of the alerts', async (t) => {
     t.equal(exprOf('microts:objective:budget', objective), `vector(${budget})`, objective)
     if (withinMs) t.match(exprOf('job:microts_missed:rate5m', objective), `le="${withinMs / 1000}"`, objective)
   }
-  const [, hashing] = /route=~"([^"]+)"/.exec(exprOf('job:microts_judged:rate5m', 'hashing-latency')) ?? []
-  for (const action of actionNames.filter((name) => name !== 'leave')) {
-    const { path, objective } = ACTIONS[action]
-    t.equal(objective, RegExp(`^(${hashing})$`).test(path) ? 'hashing-latency' : 'latency', path)
+  const hashing = [...exprOf('job:microts_judged:rate5m', 'hashing-latency').matchAll(/route=~?"([^"]+)"(?:,method="(\w+)")?/g)]
+  for (const action of actionNames) {
+    const { method, path, objective } = ACTIONS[action]
+    const isHashing = hashing.some(([, routes, only = method]) => RegExp(`^(${routes})$`).test(path) && only === method)
+    t.equal(objective, isHashing ? 'hashing-latency' : 'latency', action)
   }
 })
 

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { parse } from 'yaml'
-import { build, PASSWORD, post, signUp } from '../helper.ts'
+import { build, logIn, PASSWORD, post, signUp } from '../helper.ts'
 import { kidOf, makeKey, setOf } from '../plugins/auth/forge.ts'
 import { startRedis } from '../redis.ts'
 import { groupingsIn, matchersIn, metricsIn, samplesIn } from './promql.ts'
@@ -52,8 +52,9 @@ test('every query of the rules and the dashboard reads what a running service ex
   const redis = await startRedis(t)
   const key = { ...makeKey(), nbf: 1 }
   const app = await build(t, { REDIS_URL: redis.url, ALERT_WEBHOOK_URL: NOWHERE, JWT_KEYS: setOf(key), RATE_LIMIT_REGISTER_MAX: '1' })
-  const { headers } = await signUp(app)
+  const { email, headers } = await signUp(app)
   t.equal((await post(app, '/auth/logout', {}, headers)).statusCode, 204)
+  t.equal((await app.inject({ method: 'DELETE', url: '/me', payload: { password: PASSWORD }, headers: (await logIn(app, email)).headers })).statusCode, 204)
   t.equal((await post(app, '/auth/register', { email: 'late@example.com', password: PASSWORD })).statusCode, 429)
   await redis.kill()
   await Promise.allSettled(Array.from({ length: CALLS_TO_OPEN }, () => app.fastPath!.run((redis) => redis.get('any'))))
