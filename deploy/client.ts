@@ -9,7 +9,7 @@ What an earlier run wrote there is replaced.`
 const [name = 'client'] = process.argv.slice(2)
 const folder = resolve(process.env.INIT_CWD ?? '.', name)
 
-if (name.startsWith('-')) end(USAGE, ['-h', '--help'].includes(name) ? 0 : 1)
+if (name.startsWith('-') || name === 'help') end(USAGE, ['-h', '--help', 'help'].includes(name) ? 0 : 2)
 // The generator empties the folder first.
 if (existsSync(folder) && readdirSync(folder).length > 0 && !existsSync(join(folder, 'client.gen.ts'))) end(`${folder} holds something else: name another folder.`, 1)
 
@@ -21,6 +21,6 @@ await createClient({
 })
 
 function end (sentence: string, code: number): never {
-  console.log(sentence)
+  console[code === 0 ? 'log' : 'error'](sentence)
   process.exit(code)
 }

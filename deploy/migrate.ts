@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import pg from 'pg'
 import { stateFolder } from '../plugins/config/state-folder.ts'
 import { migrate, migrationStatus } from '../plugins/migrations.ts'
+import { runCommand, write } from './command.ts'
 
 const HELP = `Usage: npm run migrate -- up | down | status     (in the image: node deploy/migrate.ts up | down | status)
 
@@ -11,36 +12,29 @@ const HELP = `Usage: npm run migrate -- up | down | status     (in the image: no
 
 DATABASE_URL, or a file named by DATABASE_URL_FILE, says which database; outside production the embedded one is the default.
 `
-const write = (line: string) => process.stdout.write(`${line}\n`)
-const complain = (line: string) => process.stderr.write(`${line}\n`)
-const log = { debug: () => {}, warn: (cause: unknown, line = '') => complain(line) }
+const log = { debug: () => {}, warn: (cause: unknown, line = '') => process.stderr.write(`${line}\n`) }
 
-process.exitCode = await main(process.argv.slice(2)).catch((error: Error) => {
-  complain(sentenceOf(error))
-  return 1
+process.exitCode = await runCommand({
+  help: HELP,
+  options: {},
+  verbs: { up: { run: () => onDatabase(move('up')) }, down: { run: () => onDatabase(move('down')) }, status: { run: () => onDatabase(printStatus) } },
+  sentenceOf
 })
 
-async function main ([command, ...others]: string[]) {
-  if (command === 'help' || command === '--help') {
-    write(HELP)
-    return 0
-  }
-  if (others.length > 0 || !['up', 'down', 'status'].includes(command ?? '')) {
-    complain(HELP)
-    return 2
-  }
-  const { url: databaseUrl, stop } = await database()
+async function onDatabase (work: (databaseUrl: string) => Promise<void>) {
+  const { url, stop } = await database()
   try {
-    if (command === 'up' || command === 'down') {
-      const names = await migrate({ databaseUrl, direction: command, log })
-      write(names.length === 0 ? 'nothing to do' : names.map((name) => `${command}  ${name}`).join('\n'))
-    } else {
-      await printStatus(databaseUrl)
-    }
+    await work(url)
   } finally {
     await stop()
   }
-  return 0
+}
+
+function move (direction: 'up' | 'down') {
+  return async (databaseUrl: string) => {
+    const names = await migrate({ databaseUrl, direction, log })
+    write(names.length === 0 ? 'nothing to do' : names.map((name) => `${direction}  ${name}`).join('\n'))
+  }
 }
 
 async function database () {

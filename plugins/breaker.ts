@@ -7,7 +7,7 @@ declare module 'fastify' {
 }
 
 const STATES = ['closed', 'open', 'half-open'] as const
-export type BreakerState = typeof STATES[number]
+type BreakerState = typeof STATES[number]
 export type Breaker = ReturnType<typeof createBreaker>
 type OnChange = (change: { name: string, from: BreakerState, to: BreakerState, cause?: unknown }) => void
 type Options = { isFailure?: (error: unknown) => boolean, volume?: number, onChange?: OnChange, resetMs?: number }

@@ -15,7 +15,7 @@ const FRESH_MS = 1000
 const MOST_ENTRIES = 10_000
 const CHANNEL = 'microts:profiles'
 /** The version of what is deleted. */
-export const LAST_VERSION = '9999-12-31T23:59:59.999Z'
+const LAST_VERSION = '9999-12-31T23:59:59.999Z'
 
 const keyOf = (id: string) => `microts:profile:{${id}}`
 

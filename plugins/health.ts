@@ -7,7 +7,7 @@ declare module 'fastify' {
   interface FastifyInstance { health: ReturnType<typeof createHealth> }
 }
 
-export type HealthState = 'up' | 'down' | 'degraded' | 'disabled'
+type HealthState = 'up' | 'down' | 'degraded' | 'disabled'
 
 const INTERVAL_MS = 1000
 const INTERVAL_AT_START_MS = 50
@@ -135,7 +135,7 @@ export default fp(async (app) => {
     if (health.isDraining) reply.header('connection', 'close')
     done()
   })
-}, { name: 'health', dependencies: ['config', 'metrics'] })
+}, { name: 'health', dependencies: ['metrics'] })
 
 function measure ({ health, metrics }: FastifyInstance) {
   metrics.gauge({ name: 'microts_ready', help: 'Whether traffic should come here', collect () { this.set(Number(health.isReady())) } })

@@ -51,7 +51,7 @@ export default fp(async (app) => {
       preflightContinue: true
     })
   }
-}, { name: 'security', dependencies: ['config', 'logging', 'errors'] })
+}, { name: 'security', dependencies: ['config', 'errors', 'ids', 'logging'] })
 
 /** What helmet says is the same for every answer, so it is asked once; in the app its hooks would run for each request. */
 async function constantHeaders () {

@@ -24,7 +24,7 @@ const InstantSchema = Type.String({
 // Of this body alone more is allowed than is known: each version of Alertmanager may add to it, and an alert must not be lost by an upgrade.
 const OPEN = { additionalProperties: true }
 
-export const NotifiedSchema = Type.Object({
+const NotifiedSchema = Type.Object({
   status: StatusSchema,
   labels: Texts(4096, { examples: [{ alertname: 'HighErrorRate', severity: 'critical' }] }),
   annotations: Type.Optional(Texts(65_536, { description: '`summary` and `description` are kept', examples: [{ summary: 'One request in ten fails' }] })),
@@ -65,7 +65,7 @@ export const ProcessedSchema = Type.Object({
   alerts: Type.Array(Type.Object({ id: IdSchema, name: NAME, status: StatusSchema, severity: SEVERITY }, { title: 'Processed', additionalProperties: false }))
 }, { title: 'Receipt', description: 'The alerts are stored', additionalProperties: false })
 
-export const AlertSchema = Type.Object({
+const AlertSchema = Type.Object({
   id: IdSchema,
   fingerprint: Type.String({ examples: ['c5bcb1e8d1a7b6f0'] }),
   name: NAME,

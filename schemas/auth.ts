@@ -4,8 +4,8 @@ import { DisplayNameSchema, EmailSchema, UserSchema } from './users.ts'
 
 // The rules of a password have codes of their own; the bound of the body is the only one here.
 const PASSWORD = { maxLength: 10_240, examples: ['correct horse battery staple'] }
-export const NewPasswordSchema = Text({ ...PASSWORD, description: 'PASSWORD_MIN_LENGTH (8) to 128 characters, not among the common ones, without the e-mail name' })
-export const PasswordSchema = Text({ ...PASSWORD, minLength: 1 })
+const NewPasswordSchema = Text({ ...PASSWORD, description: 'PASSWORD_MIN_LENGTH (8) to 128 characters, not among the common ones, without the e-mail name' })
+const PasswordSchema = Text({ ...PASSWORD, minLength: 1 })
 
 export const RegisterSchema = Type.Object({
   email: EmailSchema,

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { IdSchema, Nullable, TimeSchema } from './common.ts'
 
-export const SessionSchema = Type.Object({
+const SessionSchema = Type.Object({
   id: IdSchema,
   createdAt: TimeSchema,
   lastSeenAt: Type.String({ format: 'date-time', description: 'The last login or refresh' }),

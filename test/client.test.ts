@@ -102,11 +102,11 @@ test('a user lives a whole life through the generated client', async (t) => {
 test('the client command says what it does, and replaces nothing but its own', async (t) => {
   const outcome = (name: string, from?: string) =>
     spawnSync(process.execPath, [join(root, 'deploy/client.ts'), name], { encoding: 'utf8', env: { ...process.env, INIT_CWD: from } })
-  t.match(outcome('--help'), { status: 0, stdout: /^Usage: npm run client/ })
-  t.match(outcome('--nonsense'), { status: 1, stdout: /^Usage: npm run client/ })
+  for (const word of ['help', '--help', '-h']) t.match(outcome(word), { status: 0, stdout: /^Usage: npm run client/, stderr: '' })
+  t.match(outcome('--nonsense'), { status: 2, stdout: '', stderr: /^Usage: npm run client/ })
 
   const folder = mkdtempSync(join(tmpdir(), 'client-'))
   t.equal(outcome(folder).status, 0)
   t.equal(outcome('.', folder).status, 0, 'again, seen from where npm was called')
-  t.match(outcome(dirname(folder)), { status: 1, stdout: / holds something else/ })
+  t.match(outcome(dirname(folder)), { status: 1, stdout: '', stderr: / holds something else/ })
 })

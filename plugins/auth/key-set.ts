@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 
-export type PublicJwk = { kty: 'OKP', crv: 'Ed25519', x: string, kid: string, alg: 'EdDSA', use: 'sig' }
-export type PrivateJwk = { kty: string, crv: string, d: string, x: string, nbf?: number }
+type PublicJwk = { kty: 'OKP', crv: 'Ed25519', x: string, kid: string, alg: 'EdDSA', use: 'sig' }
+type PrivateJwk = { kty: string, crv: string, d: string, x: string, nbf?: number }
 export type Key = { kid: string, notBefore: number, privateKey: KeyObject, publicPem: string, jwk: PublicJwk }
 
 /** A set of keys: all of them verify and are published, one of them signs. */

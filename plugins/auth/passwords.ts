@@ -90,8 +90,6 @@ export default fp(async (app) => {
   metrics.gauge({ name: 'microts_hash_concurrency', help: 'Hashes that may run at a time' }).set(config.HASH_CONCURRENCY)
   metrics.gauge({ name: 'microts_hashes_in_flight', help: 'Hashes that are running', collect () { this.set(passwords.gate.running) } })
   metrics.gauge({ name: 'microts_hash_queue_length', help: 'Requests that wait for a hash', collect () { this.set(passwords.gate.queueLength) } })
-  metrics.gauge({ name: 'microts_build_info', help: 'What is running', labelNames: ['version', 'node', 'argon2'] })
-    .set({ version: app.release, node: process.version, argon2: passwords.build }, 1)
 
   // Whose threads are there by then, since files were read.
   app.addHook('onReady', async () => letLoopGoFirst())

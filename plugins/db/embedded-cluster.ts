@@ -118,7 +118,7 @@ async function dropStaleLock (lockFile: string, data: string) {
 }
 
 /** One of the loopback that was free a moment ago. */
-export async function freePort () {
+async function freePort () {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo

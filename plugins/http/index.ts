@@ -36,7 +36,7 @@ export default fp(async (app) => {
     socket.on('error', () => {})
     inTurn(socket, () => sendBare(socket, bare(app, refusal(new MethodNotAllowed(), { headers: { allow: '' } }), { raw })))
   })
-}, { name: 'http', dependencies: ['errors', 'health', 'http-metrics', 'rate-limit', 'route', 'security'] })
+}, { name: 'http', dependencies: ['errors', 'health', 'http-metrics', 'ids', 'rate-limit', 'route', 'security'] })
 
 /** What two readers of this request could understand in two ways (RFC 9112 sections 3.2, 6.1 and 2.3). */
 function ambiguityOf (raw: IncomingMessage): string | undefined {

@@ -68,7 +68,7 @@ export default fp(async (app) => {
 
   const timer = setInterval(() => local.prune(), PRUNE_EVERY_MS).unref()
   app.addHook('onClose', async () => clearInterval(timer))
-}, { name: 'rate-limit', dependencies: ['client', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'route', 'security'] })
+}, { name: 'rate-limit', dependencies: ['address', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'route', 'security'] })
 
 function createLimits (app: FastifyInstance, log: Log): Limits {
   let slots = 0

@@ -143,4 +143,4 @@ export function createSessions ({ beyondDeadline, config, db, gather, metrics, t
 export default fp(async (app) => {
   app.decorate('sessions', createSessions(app))
   app.purge.add({ table: 'sessions', first: NIL, endedAt: 'least(expires_at, idle_expires_at, revoked_at)', keepSeconds: KEEP_SECONDS })
-}, { name: 'sessions', dependencies: ['client', 'config', 'db', 'deadline', 'gather', 'metrics', 'purge', 'revocations', 'tokens'] })
+}, { name: 'sessions', dependencies: ['address', 'config', 'db', 'deadline', 'gather', 'metrics', 'purge', 'revocations', 'tokens'] })

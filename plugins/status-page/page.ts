@@ -6,9 +6,9 @@ import type { Traffic } from '../traffic.ts'
 
 /** What the page shows. Of alerts `status` has the numbers; `firing` names those it is to list. */
 export type View = { status: Status, traffic: Traffic, firing: FiringAlert[], at: Date }
-export type FiringAlert = { name: string, severity: string, since: Date }
+type FiringAlert = { name: string, severity: string, since: Date }
 /** Text of files of ours, and how often the page asks again. */
-export type Assets = { style: Markup, script: Markup, build: string, everySeconds: number, everySecondsWithoutScript: number }
+type Assets = { style: Markup, script: Markup, build: string, everySeconds: number, everySecondsWithoutScript: number }
 
 const MOST_ALERTS = 20
 const COLOURS: Record<Tone, string> = { good: '1f7a4d', warn: 'b26a00', bad: 'c0362c', off: '6b6862' }

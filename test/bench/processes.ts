@@ -5,7 +5,7 @@ import { cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { eventually } from '../eventually.ts'
-import { freePort } from '../../plugins/db/embedded-cluster.ts'
+import { freePort } from '../port.ts'
 import type { Test } from 'tap'
 import type { Outcome, Plan } from './generator.ts'
 

@@ -41,11 +41,11 @@ test('five that start together run each migration once', async (t) => {
 })
 
 test('help is an answer, a wrong usage is an error', async (t) => {
-  for (const args of [['help'], ['--help']]) {
+  for (const args of [['help'], ['--help'], ['-h']]) {
     const { code, stdout, stderr } = await run(t, MIGRATE, args)
     t.match([code, stdout, stderr], [0, /^Usage: npm run migrate -- up \| down \| status/, ''])
   }
-  for (const args of [[], ['sideways'], ['up', 'down']]) {
+  for (const args of [[], ['sideways'], ['up', 'down'], ['up', '--now']]) {
     const { code, stdout, stderr } = await run(t, MIGRATE, args, here)
     t.match([code, stdout, stderr], [2, '', /^Usage: npm run migrate/], args.join(' '))
   }

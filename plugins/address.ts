@@ -18,4 +18,4 @@ export default fp(async (app) => {
   app.decorateRequest('address', {
     getter (this: FastifyRequest) { return addressOf(this.ip) }
   })
-}, { name: 'client' })
+}, { name: 'address' })
