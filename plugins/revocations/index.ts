@@ -51,12 +51,10 @@ export default fp(async (app) => {
     isGood = true
   }
 
-  // Only who knows all may say that all is there.
   async function keepMarkers () {
     try {
       // First, since it asks for each shard, so that the breaker soon knows of a Redis that is away though nobody else asks.
-      const shards = revocations.isFresh() && await markers?.restore(revocations.readAll)
-      await markers?.write()
+      const shards = await restore().finally(() => markers?.write())
       if (shards) app.log.info({ shards }, 'the revocations are in Redis')
       isKept = true
     } catch (error) {
@@ -65,6 +63,11 @@ export default fp(async (app) => {
       app.log[isNews ? 'warn' : 'debug']({ err: error }, 'the revocations cannot be written to Redis')
       if (isNews) isKept = false
     }
+  }
+
+  // Only who knows all may say that all is there.
+  async function restore () {
+    return revocations.isFresh() && markers?.restore(revocations.readAll)
   }
 }, { name: 'revocations', dependencies: ['config', 'health', 'metrics', 'purge', 'redis'] })
 

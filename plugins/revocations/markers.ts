@@ -88,11 +88,16 @@ export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: n
     }
   }
 
+  // The shards of a cluster fail one by one: what one of them does not take comes last the next time, and holds up none of the others.
   async function write (sessionIds: string[]) {
-    for (let from = 0; from < sessionIds.length; from += BATCH) {
+    const failures: unknown[] = []
+    for (let from = 0; from < sessionIds.length && failures.length < BATCH; from += BATCH) {
       const batch = sessionIds.slice(from, from + BATCH)
-      await Promise.all(batch.map((id) => mark(markerOf(id), keepSeconds)))
-      for (const id of batch) unwritten.delete(id)
+      await Promise.all(batch.map((id) => mark(markerOf(id), keepSeconds).then(() => unwritten.delete(id), (error) => {
+        failures.push(error)
+        if (unwritten.delete(id)) unwritten.add(id)
+      })))
     }
+    if (failures.length > 0) throw failures[0]
   }
 }

@@ -102,6 +102,16 @@ test('what could not be written is written when Redis is back', async (t) => {
   t.comment(`refused ${await eventually(async () => await verdict(b, ended) === 401)} ms after the return`)
 })
 
+test('what a part of a cluster does not take holds up nothing that is for another', async (t) => {
+  const { nodes, urls, keys } = await startCluster(t)
+  const { app } = await replica(t, { REDIS_CLUSTER_NODES: urls.join() })
+  const others = [...'123456789abcdef'].map((shard) => `~microts:revoked:{${shard}}:*`)
+  await Promise.all(nodes.map(({ admin }) => admin.call('ACL', 'SETUSER', 'default', 'resetkeys', ...others)))
+  const ids = [...'00001'].map((shard) => `${randomUUID().slice(0, -1)}${shard}`)      // few, or the breaker opens
+  app.revocations.remember(ids)
+  await eventually(async () => (await keys()).includes(markerOf(ids.at(-1)!)), 30_000)
+})
+
 test('what is revoked last is written before the process ends', async (t) => {
   const redis = await single(t)
   const a = await replica(t, redis.env)
