@@ -13,11 +13,14 @@ declare module 'fastify' {
   }
 }
 
+const BODILESS = ['GET', 'HEAD']
+
 export default fp(async (app) => {
   app.decorate('guard', function (this: FastifyInstance, { acceptsRevoked = false } = {}) {
     this.addHook('onRoute', function declareGuard (route) {
       route.config = { ...route.config, isGuarded: true, limit: 'own' }
       route.errorHandler = app.limits.countFailure
+      if (!acceptsRevoked && !BODILESS.includes(String(route.method))) route.preHandler = refuseRevoked
     })
     this.addHook('onRequest', function authenticate (request, reply, done) {
       const identified = then(identify(request, reply, acceptsRevoked), (identity) => { request.user = identity })
@@ -25,6 +28,13 @@ export default fp(async (app) => {
       else done()
     })
   })
+
+  // The session may have ended while the body was coming.
+  function refuseRevoked ({ user }: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void) {
+    const checked = then(app.revocations.isRevoked(user.sessionId), (isRevoked) => isRevoked ? new Unauthorized() : undefined)
+    if (checked instanceof Promise) checked.then(done, done)
+    else done(checked)
+  }
 
   // A valid token counts for its user alone, everything else for the address.
   function identify (request: FastifyRequest, reply: FastifyReply, acceptsRevoked: boolean): Identity | Promise<Identity> {
