@@ -2,13 +2,16 @@ import pino from 'pino'
 
 const LATEST_MS = 20
 const BATCH_LENGTH = 8192
+const MOST_UNWRITTEN = 1_048_576
 
 /**
  * Standard output, written to in batches: a system call a line costs a busy server more than all else of logging, and the stream's own
- * `minLength` would count what it holds anew with each line. Nothing is lost but by SIGKILL or an abort.
+ * `minLength` would count what it holds anew with each line. Nothing is lost but by SIGKILL or an abort, or where it cannot be written,
+ * as on a full disk: who cannot log still serves, and keeps the last lines for as long as that, up to 1 MiB.
  */
 export function createDestination (fd: number = process.stdout.fd) {
-  const output = pino.destination({ dest: fd, sync: true })
+  const output = pino.destination({ dest: fd, sync: true, maxLength: MOST_UNWRITTEN })
+  output.on('error', () => {})
   let batch = ''
   let timer: NodeJS.Timeout | undefined
   process.once('exit', flush)

@@ -30,3 +30,11 @@ test('what waits is written when it has to be, as at the end of the process, and
   destination.flushSync()
   t.equal(written(), 'höflich\n')
 })
+
+test('what cannot be written, as on a full disk, harms nobody', async (t) => {
+  const destination = createDestination(openSync('/dev/full', 'w'))
+  t.doesNotThrow(() => {
+    for (let i = 0; i < 20_000; i++) destination.write(LINE)
+    destination.flushSync()
+  })
+})
