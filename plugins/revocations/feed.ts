@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { within } from './within.ts'
 import type { Config } from '../config/index.ts'
 
 const READ_DEADLINE_MS = 300
@@ -66,7 +67,7 @@ export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TI
   }
 
   async function ask<Answer extends News> (connection: pg.Client, statement: typeof READ_NEWS, from: string, deadlineMs: number) {
-    const { rows } = await connection.query<Answer>(Object.assign({ query_timeout: deadlineMs, values: [from] }, statement))
+    const { rows } = await within(deadlineMs, connection.query<Answer>({ ...statement, values: [from] }))
     const answer = rows[0]!      // it has no FROM
     if (answer.recovering) throw new Error('the database is a standby, which may lag')
     return answer

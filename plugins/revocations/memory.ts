@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { unavailable } from '../errors.ts'
+import { within } from './within.ts'
 import type { createMarkers } from './markers.ts'
 
 /** The second source that other replicas write to at once: Redis, where there is one. */
@@ -66,7 +67,8 @@ export function createRevocations ({ read, markers, now = () => performance.now(
   }
 
   async function askAgain (sessionId: string) {
-    await join().catch(() => {})
+    // Where the loop was held up, a read that is under way may have been sent too long ago; the next one was not.
+    if (await join().then(() => !isFresh(), () => false)) await join().catch(() => {})
     if (revoked.has(sessionId)) return true
     if (isFresh()) return false
     if (readSentAt === -Infinity) throw unavailable(new Error('the revocation feed has never been read'))
@@ -115,12 +117,4 @@ export function createRevocations ({ read, markers, now = () => performance.now(
       markers?.forget(id)
     }
   }
-}
-
-async function within<Result> (ms: number, work: Promise<Result>) {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`not within ${ms} ms`)), ms)
-  })
-  return Promise.race([work, late]).finally(() => clearTimeout(timer))
 }

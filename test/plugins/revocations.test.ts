@@ -52,6 +52,18 @@ test('the age counts from before the read was sent', async (t) => {
   t.equal(feed.revocations.age, 901)
 })
 
+test('a read that was held up for too long is followed by another one', async (t) => {
+  const feed = watched()
+  await feed.revocations.refresh()
+  feed.time += 901
+  const delays = [901]
+  feed.read = async () => {
+    feed.time += delays.shift() ?? 0
+    return []
+  }
+  t.equal(await feed.revocations.isRevoked('alive'), false)
+})
+
 test('who joins a silent read waits 300 ms and is refused', async (t) => {
   const feed = watched()
   await feed.revocations.refresh()
