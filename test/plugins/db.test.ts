@@ -24,7 +24,7 @@ test('a statement is planned once per connection, for arrays of any length', asy
 })
 
 test('who waits in vain for a connection that others hold is told so, and no outage is noted', async (t) => {
-  const { db } = await build(t, { ...ONE, DB_CONNECT_TIMEOUT: '100' })
+  const { db } = await build(t, { ...ONE, DB_CONNECT_TIMEOUT: '1000' })
   const { promise: released, resolve: release } = Promise.withResolvers<void>()
   const holder = db.tx(() => released)
   await t.rejects(db.query('select 1'), UNAVAILABLE)
@@ -144,7 +144,7 @@ test('a lock that others hold is not waited for without an end', async (t) => {
 })
 
 test('who finds no free connection waits a little and is refused', async (t) => {
-  const app = await build(t, { ...ONE, DB_CONNECT_TIMEOUT: '300' })
+  const app = await build(t, { ...ONE, DB_CONNECT_TIMEOUT: '1000' })
   await app.db.tx(async () => {
     const response = await post(app, '/auth/login', { email: 'ada@example.com', password: 'correct horse battery staple' })
     t.equal(response.statusCode, 503)

@@ -86,10 +86,10 @@ test('nor does what PostgreSQL refuses, or what we do wrong ourselves', async (t
 })
 
 test('load is no outage: who waits in vain for a connection does not open it, and the checks have their own', async (t) => {
-  const app = await build(t, { DB_POOL_SIZE: '3', DB_CONNECT_TIMEOUT: '500' })
+  const app = await build(t, { DB_POOL_SIZE: '3', DB_CONNECT_TIMEOUT: '1500' })
   const { promise: released, resolve: release } = Promise.withResolvers<void>()
   const holders = [1, 2, 3].map(() => app.db.tx(() => released))
-  t.match(await times(CALLS, () => failure(app.db.query('select 1'))), Array(CALLS).fill({ code: 'SERVICE_UNAVAILABLE', reason: 'no slot was free within 500 ms' }))
+  t.match(await times(CALLS, () => failure(app.db.query('select 1'))), Array(CALLS).fill({ code: 'SERVICE_UNAVAILABLE', reason: 'no slot was free within 1500 ms' }))
   t.equal(stateOf(app), 'closed')
   for (let i = 0; i < 4; i++) await app.health.checkNow()
   t.match(await app.inject('/ready'), { statusCode: 200 })
