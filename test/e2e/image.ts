@@ -1,7 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { chown, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { lackingOf } from '../../plugins/auth/argon2-build.ts'
 import { databaseUrl } from '../helper.ts'
 import { baseImage } from './base-image.ts'
 import { openPodman } from './podman.ts'
@@ -14,6 +16,8 @@ export const ROOT = join(import.meta.dirname, '../..')
 export const UID = 1000
 
 const NAME = 'microts'
+// As the README says for a CPU that lacks the level of the image, which a virtual machine may hide.
+const LEVEL = lackingOf('x86-64-v3', readFileSync('/proc/cpuinfo', 'utf8')).length > 0 ? ['--build-arg=ARGON2_LEVEL=x86-64-v2'] : []
 // What an orchestrator would set, and what this machine needs of a container: no network of its own, few files.
 const CONFINED = [
   '--read-only', '--read-only-tmpfs=false', '--cap-drop=all', '--security-opt=no-new-privileges', '--memory=256m', '--pids-limit=100',
@@ -86,7 +90,7 @@ export async function openImage () {
   }
 
   async function build (...args: string[]) {
-    await podman.run('build', '--format=docker', '--isolation=chroot', '--network=host', `--build-arg=NODE_IMAGE=${base}`, `--file=${ROOT}/deploy/Dockerfile`, ...args, ROOT)
+    await podman.run('build', '--format=docker', '--isolation=chroot', '--network=host', `--build-arg=NODE_IMAGE=${base}`, ...LEVEL, `--file=${ROOT}/deploy/Dockerfile`, ...args, ROOT)
   }
 
   /** Files that only the user of the container reads, and beside them a folder that an operator's command may write to. */
