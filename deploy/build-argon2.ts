@@ -5,10 +5,11 @@ import { dirname, join } from 'node:path'
 
 const HELP = `Usage: npm run build:argon2 [-- LEVEL]
 
-Builds argon2 from source for this CPU (LEVEL: native) or for a level such as x86-64-v3, which hashes 1.5 to 1.8 times as
-fast as the binary that npm brings. Needs python3, make and a C++ compiler. Undo it with: npm ci
+Builds argon2 from source for this CPU (LEVEL: native) or for a level such as x86-64-v3, which hashes half again as fast as
+the binary that npm brings, or faster. What is built for this CPU may end without a word on an older one.
+Needs python3, make and a C++ compiler. Undo it with: npm ci
 `
-const [level = process.arch === 'x64' ? 'x86-64-v3' : 'native', ...others] = process.argv.slice(2)
+const [level = 'native', ...others] = process.argv.slice(2)
 
 if (level === 'help' || level === '--help') {
   process.stdout.write(HELP)

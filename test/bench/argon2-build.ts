@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 const FLAGS = `-O3 -march=${process.arch === 'x64' ? 'x86-64-v3' : 'native'}`
 const { resolve } = createRequire(import.meta.url)
 
-/** What `npm run build:argon2` makes, beside the binary of npm: the settings that have argon2 use it. */
+/** What the image has, beside the binary of npm: the settings that have argon2 use it. */
 export async function buildArgon2 (t: Test) {
   const source = dirname(resolve('argon2/package.json'))
   const tree = await mkdtemp(join(tmpdir(), 'argon2-'))
