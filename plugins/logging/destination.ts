@@ -7,7 +7,7 @@ const MOST_UNWRITTEN = 1_048_576
 /**
  * Standard output, written to in batches: a system call a line costs a busy server more than all else of logging, and the stream's own
  * `minLength` would count what it holds anew with each line. Nothing is lost but by SIGKILL or an abort, or where it cannot be written,
- * as on a full disk: who cannot log still serves, and keeps the last lines for as long as that, up to 1 MiB.
+ * as on a full disk: who cannot log still serves, keeps 1 MiB of it until it can, and drops what comes after.
  */
 export function createDestination (fd: number = process.stdout.fd) {
   const output = pino.destination({ dest: fd, sync: true, maxLength: MOST_UNWRITTEN })
