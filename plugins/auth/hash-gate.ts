@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import { declined } from '../errors.ts'
 import type { Slots } from '../slots.ts'
 
-type Options = { slots: Slots, queueTimeoutMs: number, onHash?: (ms: number) => void, onDecline?: () => void }
+type Options = { slots: Slots, queueTimeoutMs: number, caller?: () => object | undefined, onHash?: (ms: number) => void, onDecline?: () => void }
 
 const FIRST_GUESS_MS = 50
 // A slower hash is believed sooner than a quicker one: those let in while a few were quick would wait for longer than they were promised.
@@ -14,8 +14,10 @@ const MOST_TIMES_MEAN = 4
 /**
  * Lets as many hashes run at a time as there are cores: more would only add latency.
  * Who would wait longer than the queue's timeout is refused on arrival, in contrast to being kept and refused later.
+ * `caller` says who asks for a hash, by what it was expected as.
  */
-export function createHashGate ({ slots, queueTimeoutMs, onHash = () => {}, onDecline = () => {} }: Options) {
+export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefined, onHash = () => {}, onDecline = () => {} }: Options) {
+  const expected = new Set<object>()
   let meanMs = FIRST_GUESS_MS
 
   return {
@@ -24,8 +26,20 @@ export function createHashGate ({ slots, queueTimeoutMs, onHash = () => {}, onDe
 
     refuseIfFull,
 
-    async pass<Result> (hash: () => Promise<Result>): Promise<Result> {
+    /** Keeps a place for who has something else to do before its hash: or more would do that than there are places. Throws ServiceUnavailable where `pass` would. */
+    expect (caller: object) {
       refuseIfFull()
+      expected.add(caller)
+    },
+
+    /** Who was expected has come to its end, with a hash or without. */
+    forget (caller: object) {
+      expected.delete(caller)
+    },
+
+    async pass<Result> (hash: () => Promise<Result>): Promise<Result> {
+      const who = caller()
+      if (!who || !expected.delete(who)) refuseIfFull()
       return slots.pass(async () => {
         const startedAt = performance.now()
         try {
@@ -42,8 +56,9 @@ export function createHashGate ({ slots, queueTimeoutMs, onHash = () => {}, onDe
 
   /** Throws ServiceUnavailable where `pass` would: for who can tell before any other work is done. */
   function refuseIfFull () {
-    if (slots.taken < slots.count) return
-    const waitMs = (slots.waiting + 1) * meanMs / slots.count
+    const ahead = slots.taken + slots.waiting + expected.size
+    if (ahead < slots.count) return
+    const waitMs = (ahead - slots.count + 1) * meanMs / slots.count
     if (waitMs <= queueTimeoutMs) return
     onDecline()
     throw declined('too many hashes are waiting', Math.ceil(waitMs / 1000))

@@ -21,7 +21,7 @@ const SERVICE_NAME = 'microts'
 const TELLING_LENGTH = 4
 const DURATIONS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 
-type Watch = Pick<Parameters<typeof createHashGate>[0], 'onHash' | 'onDecline'>
+type Watch = Pick<Parameters<typeof createHashGate>[0], 'caller' | 'onHash' | 'onDecline'>
 type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_TIME' | 'ARGON2_PARALLELISM' | 'HASH_CONCURRENCY' | 'HASH_QUEUE_TIMEOUT'>
 
 /** argon2id (OWASP Password Storage Cheat Sheet) over the NFKC form (NIST SP 800-63B-4), behind the hash gate. */
@@ -85,7 +85,7 @@ export default fp(async (app) => {
   const { config, metrics } = app
   const durations = metrics.histogram({ name: 'microts_hash_duration_seconds', help: 'Time to hash or verify a password', buckets: DURATIONS })
   const declined = metrics.counter({ name: 'microts_hashes_declined_total', help: 'Requests refused on arrival, since too many hashes were waiting' })
-  const passwords = await createPasswords(config, app.slots, { onHash: (ms) => durations.observe(ms / 1000), onDecline: () => declined.inc() })
+  const passwords = await createPasswords(config, app.slots, { caller: app.deadline, onHash: (ms) => durations.observe(ms / 1000), onDecline: () => declined.inc() })
   app.decorate('passwords', passwords)
   metrics.gauge({ name: 'microts_hash_concurrency', help: 'Hashes that may run at a time' }).set(config.HASH_CONCURRENCY)
   metrics.gauge({ name: 'microts_hashes_in_flight', help: 'Hashes that are running', collect () { this.set(passwords.gate.running) } })
@@ -99,4 +99,13 @@ export default fp(async (app) => {
     if (route.config.needsHash) passwords.gate.refuseIfFull()
     done()
   })
-}, { name: 'passwords', dependencies: ['config', 'metrics', 'route', 'slots'] })
+  // Not before the body is there, or who is slow to send it would keep the places of those who are not.
+  app.addHook('onRoute', function expectHash (route) {
+    if (!route.config?.needsHash) return
+    route.preHandler = ({ deadline }, reply, done) => {
+      passwords.gate.expect(deadline)
+      done()
+    }
+  })
+  app.onEnd(({ deadline }) => passwords.gate.forget(deadline))
+}, { name: 'passwords', dependencies: ['config', 'deadline', 'ending', 'metrics', 'route', 'slots'] })

@@ -60,7 +60,6 @@ export function createUsers ({ cache, db, beyondDeadline, gather, passwords, ses
 
     /** Equal time and equal error, whether the account is unknown, disabled or has another password. */
     async authenticate (email: string, password: string): Promise<Verified> {
-      passwords.gate.refuseIfFull()
       const [account] = await db.query<Account>(`select ${ACCOUNT} from users where email_canonical = $1`, [canonicalEmail(email)])
       const user = await verified(account, password)
       if (account && passwords.isOutdated(account.passwordHash)) await rehash(account, password)

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import { Readable } from 'node:stream'
 import { setImmediate as settled } from 'node:timers/promises'
 import { test } from 'tap'
 import { createHashGate } from '../../../plugins/auth/hash-gate.ts'
@@ -132,6 +133,45 @@ test('the estimate follows a slower hash sooner than a quicker one', async (t) =
   await gate.pass(async () => { now += 10_000 })   // 79.1 ms now, and 0.3 of three times as much
   for (const name of names(50)) pass(name).catch(() => {})
   t.equal(gate.queueLength, 6, '6 times 150.29 ms')
+})
+
+test('who is expected has a place, until it has had its hash or comes no more', async (t) => {
+  const [first, second, third] = [{}, {}, {}]
+  const callers: object[] = []
+  const gate = createHashGate({ slots: createSlots(1, () => undefined), queueTimeoutMs: 50, caller: () => callers.at(-1) })
+  gate.expect(first)
+  gate.expect(second)
+  t.throws(() => gate.expect(third), /Not at the moment/, 'one that runs, one that waits for 50 ms')
+  t.match(await refusalOf(gate.pass(async () => 'unexpected')), { statusCode: 503 })
+
+  callers.push(first)
+  t.equal(await gate.pass(async () => 'first'), 'first')
+  gate.expect(third)
+  t.match(await refusalOf(gate.pass(async () => 'first again')), { statusCode: 503 }, 'a place is for one hash')
+  gate.forget(second)
+  t.equal(await gate.pass(async () => 'first again'), 'first again')
+})
+
+test('of logins in one moment no more are looked into than can be hashed', async (t) => {
+  const app = await build(t, { HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '0' })
+  const { email } = await signUp(app)
+  const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await post(app, '/auth/login', { email, password: PASSWORD })).statusCode))
+  t.same(statuses.sort(), [200, ...Array.from({ length: 19 }, () => 503)])
+  t.match((await app.metrics.expose()).text, /^microts_limit_decisions_total\{limit="login",decision="allowed"\} 1$/m)
+})
+
+test('a place is kept neither for a body that is still coming nor for a request that has come to its end', async (t) => {
+  const app = await build(t, { HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '0', RATE_LIMIT_LOGIN_MAX: '1' })
+  const { email } = await signUp(app)
+  const slowly = Readable.from((async function * (text) {
+    yield text.slice(0, 1)
+    for (const [password, status] of [[7, 400], ['wrong', 401], ['wrong', 429]] as const) {
+      t.equal((await post(app, '/auth/login', { email: 'nobody@example.com', password })).statusCode, status)
+    }
+    t.equal((await post(app, '/auth/register', { email: 'meanwhile@example.com', password: PASSWORD })).statusCode, 201)
+    yield text.slice(1)
+  })(JSON.stringify({ email, password: PASSWORD })))
+  t.equal((await app.inject({ method: 'POST', url: '/auth/login', headers: { 'content-type': 'application/json' }, payload: slowly })).statusCode, 200)
 })
 
 test('while the gate is full, whatever needs a hash is refused at once and not counted as a failure; the rest goes on', async (t) => {
