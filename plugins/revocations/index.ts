@@ -56,7 +56,7 @@ export default fp(async (app) => {
       // First, since it asks for each shard, so that the breaker soon knows of a Redis that is away though nobody else asks.
       const shards = await restore().finally(() => markers?.write())
       if (shards) app.log.info({ shards }, 'the revocations are in Redis')
-      isKept = true
+      if (shards !== undefined) isKept = true
     } catch (error) {
       // Of a Redis that is away the health check tells; one that is there may refuse INFO, scripts or writing.
       const isNews = isKept && app.health.report().redis?.status === 'up'
@@ -65,9 +65,9 @@ export default fp(async (app) => {
     }
   }
 
-  // Only who knows all may say that all is there.
+  // Only who knows all may say that all is there: undefined where that is not known.
   async function restore () {
-    return revocations.isFresh() && markers?.restore(revocations.readAll)
+    return revocations.isFresh() ? markers?.restore(revocations.readAll) : undefined
   }
 }, { name: 'revocations', dependencies: ['config', 'health', 'metrics', 'purge', 'redis'] })
 
