@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'tap'
-import { build, PASSWORD, PATIENT } from './helper.ts'
+import { build, PASSWORD } from './helper.ts'
 
 const root = join(import.meta.dirname, '..')
 const compile = join(root, 'node_modules/typescript/bin/tsc')
@@ -50,7 +50,7 @@ test('a user lives a whole life through the generated client', async (t) => {
   const { clientOf } = await load('session.js')
 
   const keys = () => JSON.stringify({ keys: [generateKeyPairSync('ed25519').privateKey.export({ format: 'jwk' })] })
-  const [app, later] = await Promise.all([build(t, { ...PATIENT, JWT_KEYS: keys() }), build(t, { ...PATIENT, JWT_KEYS: keys() })])
+  const [app, later] = await Promise.all([build(t, { JWT_KEYS: keys() }), build(t, { JWT_KEYS: keys() })])
   const [address, laterAddress] = await Promise.all([app.listen({ port: 0 }), later.listen({ port: 0 })])
   const session: { tokens?: { accessToken: string, refreshToken: string } } = {}
   const client = clientOf(address, session)

@@ -44,12 +44,14 @@ export const settings: Env = {
 
 /** The time that PostgreSQL has where it is there, however busy the machine is with the rest of the suite. */
 export const PATIENT = { DB_CONNECT_TIMEOUT: '20000', DB_QUERY_TIMEOUT: '20000' }
-/** And nothing else of a service is hurried either. */
+/** Nothing else of a service is hurried either. */
 export const UNHURRIED = { ...PATIENT, HASH_QUEUE_TIMEOUT: '20000', MAX_EVENT_LOOP_DELAY: '20000', REQUEST_TIMEOUT: '60000', SHUTDOWN_TIMEOUT: '120000' }
+/** The time that PostgreSQL has in production, where it is silent. */
+export const HURRIED = { DB_CONNECT_TIMEOUT: undefined, DB_QUERY_TIMEOUT: undefined }
 
-/** The real service on a real database, ready, watched, and closed when the test ends. Built twice it is two replicas. */
+/** The real service on a real database that has its time, ready, watched, and closed when the test ends. Built twice it is two replicas. */
 export async function build (t: Test, env: Env = {}, options: Options = {}): Promise<FastifyInstance> {
-  const app = await observed(t, () => buildApp(loadConfig({ ...settings, ...env }), options))
+  const app = await observed(t, () => buildApp(loadConfig({ ...settings, ...PATIENT, ...env }), options))
   t.teardown(() => app.close())
   await app.ready()
   await app.health.risen

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { test } from 'tap'
 import { eventually } from '../eventually.ts'
-import { build, logIn, PATIENT, signUp } from '../helper.ts'
+import { build, logIn, signUp } from '../helper.ts'
 import { kidOf, makeKey } from '../plugins/auth/forge.ts'
 import { fetchKeys, startFleet, startLoad } from './fleet.ts'
 import type { Test } from 'tap'
@@ -74,7 +74,7 @@ const REPLICAS = 3
 /** Replicas that are rolled one after another, while sessions refresh themselves, each time on the next one. */
 async function startRolling (t: Test, secret: string) {
   const start = async (secret: string) => {
-    const app = await build(t, { REFRESH_TOKEN_SECRET: secret, ...PATIENT })
+    const app = await build(t, { REFRESH_TOKEN_SECRET: secret })
     return { app, origin: await app.listen({ port: 0 }) }
   }
   const replicas = await Promise.all(Array.from({ length: REPLICAS }, () => start(secret)))

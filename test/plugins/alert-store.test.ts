@@ -4,7 +4,7 @@ import { receivedOf } from '../../plugins/alerts/received.ts'
 import { migrate } from '../../plugins/migrations.ts'
 import { alert, notify } from '../alertmanager.ts'
 import { eventually } from '../eventually.ts'
-import { build, databaseUrl, sql } from '../helper.ts'
+import { build, databaseUrl, HURRIED, sql } from '../helper.ts'
 import { isProblem } from '../problem.ts'
 import { startProxy } from '../proxy.ts'
 import { startReceiver } from '../receiver.ts'
@@ -84,7 +84,7 @@ for (const mode of ['refuse', 'swallow'] as const) {
   test(`while PostgreSQL ${mode === 'refuse' ? 'refuses' : 'is silent'}, alerts are forwarded once and answered with 503 until they are stored`, async (t) => {
     const receiver = await startReceiver(t)
     const proxy = await startProxy(t, databaseUrl)
-    const app = await build(t, { DATABASE_URL: proxy.url, ALERT_WEBHOOK_URL: receiver.url })
+    const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url, ALERT_WEBHOOK_URL: receiver.url })
     await notify(app, [alert()])
     await eventually(() => receiver.texts.length === 1)
     await proxy.set(mode)

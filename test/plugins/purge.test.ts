@@ -1,6 +1,6 @@
 import { test, t as file } from 'tap'
 import { eventually } from '../eventually.ts'
-import { build, databaseUrl, PATIENT, post, signUp, sql } from '../helper.ts'
+import { build, databaseUrl, post, signUp, sql } from '../helper.ts'
 import { createLog } from '../log.ts'
 import { startProxy } from '../proxy.ts'
 import { BACKENDS, insertSessions, isAsleep, isThereWork, onDelete, purgeOf, revocations, rowsOf, sessions, untilAsleep, type Line } from './purge/replica.ts'
@@ -23,7 +23,7 @@ test('what has ended a day ago goes, and nothing else', async (t) => {
 })
 
 test('a refresh token is refused alike before and after its session has gone', async (t) => {
-  const app = await build(t, PATIENT)
+  const app = await build(t)
   const { refreshToken } = await signUp(app)
   await sql('update sessions set revoked_at = now()')
   const refused = async () => {

@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks'
 import { test, type Test } from 'tap'
 import { alert, notification } from '../alertmanager.ts'
 import { eventually } from '../eventually.ts'
-import { build, databaseUrl, PASSWORD, PATIENT, signUp } from '../helper.ts'
+import { build, databaseUrl, HURRIED, PASSWORD, signUp } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
 import { connected, startRedis } from '../redis.ts'
 import type { FastifyInstance, InjectOptions } from 'fastify'
@@ -57,7 +57,7 @@ for (const [what, mode] of [['refuse', 'refuse'], ['are silent', 'swallow']] as 
     const redis = await startRedis(t)
     await Promise.all(COLUMNS.map(async (column) => {
       const [database, cache] = [await startProxy(t, databaseUrl), await startProxy(t, redis.url)]
-      const app = await build(t, { DATABASE_URL: database.url, REDIS_URL: cache.url, ...column === 'Redis is away' && PATIENT })
+      const app = await build(t, { DATABASE_URL: database.url, REDIS_URL: cache.url, ...column !== 'Redis is away' && HURRIED })
       await connected(app)
       const operations = await operationsOf(app)
       const accounts: Account[] = []

@@ -4,7 +4,7 @@ import { test } from 'tap'
 import { isBroken, isPassing, isTrouble } from '../../../plugins/db/trouble.ts'
 import { NotFound } from '../../../plugins/errors.ts'
 import { eventually } from '../../eventually.ts'
-import { build, databaseUrl, post, signUp, sql } from '../../helper.ts'
+import { build, databaseUrl, HURRIED, post, signUp, sql } from '../../helper.ts'
 import { startProxy } from '../../proxy.ts'
 import type { FastifyInstance } from 'fastify'
 
@@ -58,7 +58,7 @@ test('a refusal after the connection broke is not taken for a sound connection',
 
 test('a silent server is answered for with 503 within 3 s, and 1 000 statements after its return all succeed', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
-  const app = await build(t, { DATABASE_URL: proxy.url })
+  const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
   const used = await pids(app)
   await proxy.set('swallow')
   const startedAt = performance.now()
@@ -77,7 +77,7 @@ test('a silent server is answered for with 503 within 3 s, and 1 000 statements 
 
 test('where one connection has fallen silent, no request meets another', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
-  const app = await build(t, { DATABASE_URL: proxy.url })
+  const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
   const used = await pids(app)
   proxy.forget()
   await t.rejects(app.db.query('select 1'), UNAVAILABLE)
@@ -90,7 +90,7 @@ test('where one connection has fallen silent, no request meets another', async (
 
 test('a server that is away is answered for with 503 at once, and good again at its return', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
-  const app = await build(t, { DATABASE_URL: proxy.url })
+  const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
   const { email } = await signUp(app)
   await proxy.set('refuse')
   const startedAt = performance.now()
@@ -109,7 +109,7 @@ test('a server that is away is answered for with 503 at once, and good again at 
 
 test('an answer that is slow is waited for, one that is too slow is not', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
-  const { db } = await build(t, { DATABASE_URL: proxy.url, DB_QUERY_TIMEOUT: '900' })
+  const { db } = await build(t, { ...HURRIED, DATABASE_URL: proxy.url, DB_QUERY_TIMEOUT: '900' })
   await db.query('select 1')
   await proxy.set('delay', 100)
   t.same(await db.query('select 2 as value'), [{ value: 2 }])
@@ -119,7 +119,7 @@ test('an answer that is slow is waited for, one that is too slow is not', async 
 
 test('the last outage is remembered from its first failure to the first success after it', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
-  const { db } = await build(t, { DATABASE_URL: proxy.url })
+  const { db } = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
   t.equal(db.lastOutage(), undefined)
   const failedAt = performance.now()
   await proxy.set('reset')
@@ -137,7 +137,7 @@ test('the last outage is remembered from its first failure to the first success 
 
 test('closing does not wait for a silent server', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
-  const app = await build(t, { DATABASE_URL: proxy.url })
+  const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
   await pids(app)
   await proxy.set('swallow')
   const startedAt = performance.now()

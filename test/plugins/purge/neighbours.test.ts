@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { test, t as file } from 'tap'
 import { eventually } from '../../eventually.ts'
-import { build, databaseUrl, logIn, PATIENT, post, signUp, sql } from '../../helper.ts'
+import { build, databaseUrl, logIn, post, signUp, sql } from '../../helper.ts'
 import { insertSessions, isAsleep, isThereWork, onDelete, purgeOf, rowsOf, untilAsleep, type Line } from './replica.ts'
 import type { Test } from 'tap'
 
@@ -9,7 +9,7 @@ const LOCK = "hashtextextended('microts purge sessions', 0)"
 file.beforeEach(() => sql('truncate users, sessions, revocations'))
 
 test('while 50 000 rows go, logins and refreshes succeed and no request waits for a lock', async (t) => {
-  const app = await build(t, PATIENT)
+  const app = await build(t)
   const { email, ...first } = await signUp(app)
   await insertSessions(50_000)
   const stop = purging(t)
@@ -29,7 +29,7 @@ test('while 50 000 rows go, logins and refreshes succeed and no request waits fo
 })
 
 test('a user whose old sessions are being deleted waits for nothing', async (t) => {
-  const app = await build(t, PATIENT)
+  const app = await build(t)
   const { user, email, refreshToken } = await signUp(app)
   await onDelete(t, 'perform pg_sleep(2.5)')
   await insertSessions(1, "now() - interval '2 days'", user.id)

@@ -1,6 +1,6 @@
 import pg from 'pg'
 import { test } from 'tap'
-import { bearer, build, databaseUrl, logIn, PASSWORD, PATIENT, post, signUp, sql } from '../../helper.ts'
+import { bearer, build, databaseUrl, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
@@ -138,7 +138,7 @@ test('two password changes at once: one wins', async (t) => {
 })
 
 test('200 parallel logins leave 20 sessions, and the evicted ones are dead', async (t) => {
-  const [a, b] = [await build(t, PATIENT), await build(t, PATIENT)]
+  const [a, b] = [await build(t), await build(t)]
   const { user, email } = await signUp(a)
 
   const logins = await Promise.all(Array.from({ length: 200 }, (_, i) => post(i % 2 ? a : b, '/auth/login', { email, password: PASSWORD })))

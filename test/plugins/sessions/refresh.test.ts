@@ -1,6 +1,6 @@
 import { createHmac } from 'node:crypto'
 import { test } from 'tap'
-import { bearer, build, logIn, PATIENT, post, settings, signUp, sql } from '../../helper.ts'
+import { bearer, build, logIn, post, settings, signUp, sql } from '../../helper.ts'
 import type { FastifyInstance } from 'fastify'
 
 const refresh = (app: FastifyInstance, refreshToken: string) => post(app, '/auth/refresh', { refreshToken })
@@ -22,7 +22,7 @@ test('each use gives the next token, and the access token works', async (t) => {
 })
 
 test('100 parallel refreshes of one token make one new generation and get one successor', async (t) => {
-  const [a, b] = [await build(t, PATIENT), await build(t, PATIENT)]
+  const [a, b] = [await build(t), await build(t)]
   const { user, refreshToken } = await signUp(a)
 
   const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => refresh(i % 2 ? a : b, refreshToken)))
