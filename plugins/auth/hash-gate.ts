@@ -14,7 +14,7 @@ const MOST_TIMES_MEAN = 4
 /**
  * Lets as many hashes run at a time as there are cores: more would only add latency.
  * Who would wait longer than the queue's timeout is refused on arrival, in contrast to being kept and refused later.
- * `caller` says who asks for a hash, by what it was expected as.
+ * `caller` tells who is asking: the object that `keep` was given.
  */
 export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefined, onHash = () => {}, onDecline = () => {} }: Options) {
   const expected = new Set<object>()
@@ -23,20 +23,25 @@ export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefine
   return {
     get queueLength () { return slots.waiting },
     get running () { return slots.taken },
+    get expected () { return expected.size },
 
     refuseIfFull,
 
-    /** Keeps a place for who has something else to do before its hash: or more would do that than there are places. Throws ServiceUnavailable where `pass` would. */
-    expect (caller: object) {
+    /**
+     * Keeps a place for `who` while `work` goes on, until it asks for its hash: of those who do other things first, no more do them than
+     * there are places. Throws ServiceUnavailable where there is none.
+     */
+    async keep<Result> (who: object, work: () => Promise<Result>): Promise<Result> {
       refuseIfFull()
-      expected.add(caller)
+      expected.add(who)
+      try {
+        return await work()
+      } finally {
+        expected.delete(who)
+      }
     },
 
-    /** Who was expected has come to its end, with a hash or without. */
-    forget (caller: object) {
-      expected.delete(caller)
-    },
-
+    /** Throws ServiceUnavailable where no place was kept and there is none. */
     async pass<Result> (hash: () => Promise<Result>): Promise<Result> {
       const who = caller()
       if (!who || !expected.delete(who)) refuseIfFull()
@@ -54,11 +59,10 @@ export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefine
     }
   }
 
-  /** Throws ServiceUnavailable where `pass` would: for who can tell before any other work is done. */
+  // While a core is free somebody else holds up those who are expected.
   function refuseIfFull () {
-    const ahead = slots.taken + slots.waiting + expected.size
-    if (ahead < slots.count) return
-    const waitMs = (ahead - slots.count + 1) * meanMs / slots.count
+    if (slots.taken < slots.count) return
+    const waitMs = (slots.waiting + expected.size + 1) * meanMs / slots.count
     if (waitMs <= queueTimeoutMs) return
     onDecline()
     throw declined('too many hashes are waiting', Math.ceil(waitMs / 1000))

@@ -21,14 +21,14 @@ const SERVICE_NAME = 'microts'
 const TELLING_LENGTH = 4
 const DURATIONS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 
-type Watch = Pick<Parameters<typeof createHashGate>[0], 'caller' | 'onHash' | 'onDecline'>
+type Surroundings = Pick<Parameters<typeof createHashGate>[0], 'caller' | 'onHash' | 'onDecline'>
 type Settings = Pick<Config, 'PASSWORD_MIN_LENGTH' | 'ARGON2_MEMORY' | 'ARGON2_TIME' | 'ARGON2_PARALLELISM' | 'HASH_CONCURRENCY' | 'HASH_QUEUE_TIMEOUT'>
 
 /** argon2id (OWASP Password Storage Cheat Sheet) over the NFKC form (NIST SP 800-63B-4), behind the hash gate. */
-export async function createPasswords (config: Settings, slots: (count: number) => Slots, watch: Watch = {}) {
+export async function createPasswords (config: Settings, slots: (count: number) => Slots, surroundings: Surroundings = {}) {
   refuseOtherCpu()
   const { default: argon2 } = await import('argon2')
-  const gate = createHashGate({ slots: slots(config.HASH_CONCURRENCY), queueTimeoutMs: config.HASH_QUEUE_TIMEOUT, ...watch })
+  const gate = createHashGate({ slots: slots(config.HASH_CONCURRENCY), queueTimeoutMs: config.HASH_QUEUE_TIMEOUT, ...surroundings })
   const parameters = { memoryCost: config.ARGON2_MEMORY, timeCost: config.ARGON2_TIME, parallelism: config.ARGON2_PARALLELISM }
   const dummy = hashOfNothing(parameters)
 
@@ -84,28 +84,28 @@ function faultOf (password: string, localPart: string, minLength: number) {
 export default fp(async (app) => {
   const { config, metrics } = app
   const durations = metrics.histogram({ name: 'microts_hash_duration_seconds', help: 'Time to hash or verify a password', buckets: DURATIONS })
-  const declined = metrics.counter({ name: 'microts_hashes_declined_total', help: 'Requests refused on arrival, since too many hashes were waiting' })
+  const declined = metrics.counter({ name: 'microts_hashes_declined_total', help: 'Requests refused since too many hashes were waiting' })
   const passwords = await createPasswords(config, app.slots, { caller: app.deadline, onHash: (ms) => durations.observe(ms / 1000), onDecline: () => declined.inc() })
   app.decorate('passwords', passwords)
   metrics.gauge({ name: 'microts_hash_concurrency', help: 'Hashes that may run at a time' }).set(config.HASH_CONCURRENCY)
   metrics.gauge({ name: 'microts_hashes_in_flight', help: 'Hashes that are running', collect () { this.set(passwords.gate.running) } })
   metrics.gauge({ name: 'microts_hash_queue_length', help: 'Requests that wait for a hash', collect () { this.set(passwords.gate.queueLength) } })
+  metrics.gauge({ name: 'microts_hashes_expected', help: 'Requests that have a place for a hash, and something else to do before it', collect () { this.set(passwords.gate.expected) } })
 
   // Whose threads are there by then, since files were read.
   app.addHook('onReady', async () => letLoopGoFirst())
 
-  // Before the limits: of a flood only what is let in is counted, and the rest costs next to nothing.
+  // Before the limits, so that most of a flood costs next to nothing.
   app.addHook('onRequest', function refuseIfBusy ({ route }, reply, done) {
     if (route.config.needsHash) passwords.gate.refuseIfFull()
     done()
   })
   // Not before the body is there, or who is slow to send it would keep the places of those who are not.
-  app.addHook('onRoute', function expectHash (route) {
+  app.addHook('onRoute', function keepPlace (route) {
+    const { handler } = route
     if (!route.config?.needsHash) return
-    route.preHandler = ({ deadline }, reply, done) => {
-      passwords.gate.expect(deadline)
-      done()
+    route.handler = function (request, reply) {
+      return passwords.gate.keep(request.deadline, async () => handler.call(this, request, reply))
     }
   })
-  app.onEnd(({ deadline }) => passwords.gate.forget(deadline))
-}, { name: 'passwords', dependencies: ['config', 'deadline', 'ending', 'metrics', 'route', 'slots'] })
+}, { name: 'passwords', dependencies: ['config', 'deadline', 'metrics', 'route', 'slots'] })

@@ -7,6 +7,7 @@ const password: FastifyPluginAsyncTypebox = async (app) => {
   app.guard()
 
   app.put('/password', {
+    config: { needsHash: true },
     schema: {
       operationId: 'changePassword',
       tags: ['me'],

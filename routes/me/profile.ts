@@ -46,6 +46,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
   })
 
   app.delete('', {
+    config: { needsHash: true },
     schema: {
       operationId: 'deleteMe',
       tags: ['me'],

@@ -47,6 +47,7 @@ test('limits, hashes, the cache and the build tell of themselves', async (t) => 
     microts_hash_concurrency: app.config.HASH_CONCURRENCY,
     microts_hashes_in_flight: 0,
     microts_hash_queue_length: 0,
+    microts_hashes_expected: 0,
     microts_hashes_declined_total: 0,
     'microts_cache_requests_total{result="hit"}': 1,
     'microts_cache_requests_total{result="miss"}': 1,

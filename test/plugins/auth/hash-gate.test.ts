@@ -1,11 +1,15 @@
+import { connect } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
 import { setImmediate as settled } from 'node:timers/promises'
 import { test } from 'tap'
 import { createHashGate } from '../../../plugins/auth/hash-gate.ts'
 import { createSlots } from '../../../plugins/slots.ts'
+import { buildWith } from '../../build-with.ts'
 import { countHashes } from '../../count-hashes.ts'
+import { eventually } from '../../eventually.ts'
 import { build, PASSWORD, post, signUp } from '../../helper.ts'
+import { wire } from '../../wire.ts'
 
 /** A gate and hashes that end when they are told to. */
 function start ({ concurrency, queueTimeoutMs }: { concurrency: number, queueTimeoutMs: number }) {
@@ -135,43 +139,71 @@ test('the estimate follows a slower hash sooner than a quicker one', async (t) =
   t.equal(gate.queueLength, 6, '6 times 150.29 ms')
 })
 
-test('who is expected has a place, until it has had its hash or comes no more', async (t) => {
-  const [first, second, third] = [{}, {}, {}]
+test('a place is kept for one hash, as long as the work before it goes on', async (t) => {
+  const held = Promise.withResolvers<void>()
+  const [first, second] = [{}, {}]
   const callers: object[] = []
   const gate = createHashGate({ slots: createSlots(1, () => undefined), queueTimeoutMs: 50, caller: () => callers.at(-1) })
-  gate.expect(first)
-  gate.expect(second)
-  t.throws(() => gate.expect(third), /Not at the moment/, 'one that runs, one that waits for 50 ms')
-  t.match(await refusalOf(gate.pass(async () => 'unexpected')), { statusCode: 503 })
+  const holder = gate.pass(() => held.promise)
+  let hash: Promise<string> | undefined
+  await gate.keep(first, async () => {
+    t.match(await refusalOf(gate.keep(second, async () => 'second')), { statusCode: 503, headers: { 'retry-after': '1' } })
+    t.match(await refusalOf(gate.pass(async () => 'unexpected')), { statusCode: 503 })
+    callers.push(first)
+    hash = gate.pass(async () => 'first')
+    t.match(await refusalOf(gate.pass(async () => 'first again')), { statusCode: 503 })
+  })
+  held.resolve()
+  await holder
+  t.equal(await hash, 'first')
 
-  callers.push(first)
-  t.equal(await gate.pass(async () => 'first'), 'first')
-  gate.expect(third)
-  t.match(await refusalOf(gate.pass(async () => 'first again')), { statusCode: 503 }, 'a place is for one hash')
-  gate.forget(second)
-  t.equal(await gate.pass(async () => 'first again'), 'first again')
+  const again = Promise.withResolvers<void>()
+  const next = gate.pass(() => again.promise)
+  await t.rejects(gate.keep(second, async () => { throw new Error('no hash') }), { message: 'no hash' })
+  const last = gate.pass(async () => 'in its place')
+  again.resolve()
+  await next
+  t.equal(await last, 'in its place')
 })
 
-test('of logins in one moment no more are looked into than can be hashed', async (t) => {
-  const app = await build(t, { HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '0' })
-  const { email } = await signUp(app)
-  const statuses = await Promise.all(Array.from({ length: 20 }, async () => (await post(app, '/auth/login', { email, password: PASSWORD })).statusCode))
-  t.same(statuses.sort(), [200, ...Array.from({ length: 19 }, () => 503)])
-  t.match((await app.metrics.expose()).text, /^microts_limit_decisions_total\{limit="login",decision="allowed"\} 1$/m)
+test('of logins in one moment no more are looked into than there are places', async (t) => {
+  const [app, other] = [await build(t, { HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '100' }), await build(t)]      // two of 50 ms
+  const { email } = await signUp(other)
+  const held = Promise.withResolvers<void>()
+  const holder = app.passwords.gate.pass(() => held.promise)
+  const logins = Array.from({ length: 20 }, async () => (await post(app, '/auth/login', { email, password: PASSWORD })).statusCode)
+  await eventually(() => app.passwords.gate.queueLength === 2)
+  held.resolve()
+  await holder
+  t.same((await Promise.all(logins)).sort(), [200, 200, ...Array.from({ length: 18 }, () => 503)])
+  t.match((await app.metrics.expose()).text, /^microts_limit_decisions_total\{limit="login",decision="allowed"\} 2$/m)
 })
 
-test('a place is kept neither for a body that is still coming nor for a request that has come to its end', async (t) => {
-  const app = await build(t, { HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '0', RATE_LIMIT_LOGIN_MAX: '1' })
+test('no place is kept while a body is still coming', async (t) => {
+  const app = await build(t)
   const { email } = await signUp(app)
-  const slowly = Readable.from((async function * (text) {
-    yield text.slice(0, 1)
-    for (const [password, status] of [[7, 400], ['wrong', 401], ['wrong', 429]] as const) {
-      t.equal((await post(app, '/auth/login', { email: 'nobody@example.com', password })).statusCode, status)
-    }
-    t.equal((await post(app, '/auth/register', { email: 'meanwhile@example.com', password: PASSWORD })).statusCode, 201)
-    yield text.slice(1)
-  })(JSON.stringify({ email, password: PASSWORD })))
-  t.equal((await app.inject({ method: 'POST', url: '/auth/login', headers: { 'content-type': 'application/json' }, payload: slowly })).statusCode, 200)
+  const body = JSON.stringify({ email, password: PASSWORD })
+  const payload = Readable.from((async function * () {
+    yield body.slice(0, 1)
+    t.equal(app.passwords.gate.expected, 0)
+    yield body.slice(1)
+  })())
+  t.equal((await app.inject({ method: 'POST', url: '/auth/login', headers: { 'content-type': 'application/json' }, payload })).statusCode, 200)
+})
+
+test('no place is kept for who has been answered, even while an answer before that holds up its own', async (t) => {
+  const slow = Promise.withResolvers<void>()
+  const app = await buildWith(t, (app) => app.get('/slow', () => slow.promise), { RATE_LIMIT_LOGIN_MAX: '1' })
+  const { port } = await wire(app)
+  t.equal((await post(app, '/auth/login', { email: 'ada@example.com', password: 'wrong' })).statusCode, 401)
+  const body = JSON.stringify({ email: 'ada@example.com', password: PASSWORD })
+  const login = ['POST /auth/login HTTP/1.1', 'Host: localhost', 'Content-Type: application/json', `Content-Length: ${body.length}`, '', body]
+  const socket = connect(port)
+  socket.write(['GET /slow HTTP/1.1', 'Host: localhost', '', ...login].join('\r\n'))
+  await eventually(async () => (await app.metrics.expose()).text.includes('{limit="login",decision="refused"} 1'))
+  await eventually(() => app.passwords.gate.expected === 0)
+  slow.resolve()
+  socket.destroy()
 })
 
 test('while the gate is full, whatever needs a hash is refused at once and not counted as a failure; the rest goes on', async (t) => {
