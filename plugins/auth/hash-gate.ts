@@ -13,7 +13,7 @@ const MOST_TIMES_MEAN = 4
 
 /**
  * Lets as many hashes run at a time as there are cores: more would only add latency.
- * Who would wait longer than the queue's timeout is refused on arrival, in contrast to being kept and refused later.
+ * Who would wait longer than the queue's timeout is refused on arrival, in contrast to being held and refused later.
  * `caller` tells who is asking: the object that `keep` was given.
  */
 export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefined, onHash = () => {}, onDecline = () => {} }: Options) {
@@ -29,11 +29,12 @@ export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefine
 
     /**
      * Keeps a place for `who` while `work` goes on, until it asks for its hash: of those who do other things first, no more do them than
-     * there are places. Throws ServiceUnavailable where there is none.
+     * there are places. Throws ServiceUnavailable where there is none. While a core is free all are let in, and those beyond the places
+     * may still be refused by `pass`.
      */
     async keep<Result> (who: object, work: () => Promise<Result>): Promise<Result> {
       refuseIfFull()
-      expected.add(who)
+      if (waitMs() <= queueTimeoutMs) expected.add(who)
       try {
         return await work()
       } finally {
@@ -59,12 +60,15 @@ export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefine
     }
   }
 
-  // While a core is free somebody else holds up those who are expected.
+  // While a core is free it is something else that holds up those who are expected.
   function refuseIfFull () {
-    if (slots.taken < slots.count) return
-    const waitMs = (slots.waiting + expected.size + 1) * meanMs / slots.count
-    if (waitMs <= queueTimeoutMs) return
+    if (slots.taken < slots.count || waitMs() <= queueTimeoutMs) return
     onDecline()
-    throw declined('too many hashes are waiting', Math.ceil(waitMs / 1000))
+    throw declined('too many hashes are waiting', Math.ceil(waitMs() / 1000))
+  }
+
+  /** How long who comes now would wait. */
+  function waitMs () {
+    return (slots.taken + slots.waiting + expected.size - slots.count + 1) * meanMs / slots.count
   }
 }

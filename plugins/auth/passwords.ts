@@ -11,7 +11,7 @@ import type { Slots } from '../slots.ts'
 declare module 'fastify' {
   interface FastifyInstance { passwords: Awaited<ReturnType<typeof createPasswords>> }
   interface FastifyContextConfig {
-    /** Whether nothing can be done without a hash, so that it is refused on arrival while too many are waiting. */
+    /** Whether nothing can be done without a hash: it is refused on arrival while too many are waiting, and else has a place from when its body is there. */
     needsHash?: boolean
   }
 }

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { connect } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { Readable } from 'node:stream'
@@ -140,6 +141,7 @@ test('the estimate follows a slower hash sooner than a quicker one', async (t) =
 })
 
 test('a place is kept for one hash, as long as the work before it goes on', async (t) => {
+  t.intercept(performance, 'now', { value: () => 0 })      // at which no hash takes longer than was thought
   const held = Promise.withResolvers<void>()
   const [first, second] = [{}, {}]
   const callers: object[] = []
@@ -164,6 +166,25 @@ test('a place is kept for one hash, as long as the work before it goes on', asyn
   again.resolve()
   await next
   t.equal(await last, 'in its place')
+})
+
+test('while a core is free all may do what comes before their hash, and no more wait for it than have a place', async (t) => {
+  const asking = new AsyncLocalStorage<object>()
+  const gate = createHashGate({ slots: createSlots(1, () => undefined), queueTimeoutMs: 100, caller: () => asking.getStore() })
+  const [looked, hashed] = [Promise.withResolvers<void>(), Promise.withResolvers<string>()]
+  const answers = Array.from({ length: 20 }, () => {
+    const who = {}
+    return asking.run(who, () => gate.keep(who, async () => {
+      await looked.promise
+      return gate.pass(() => hashed.promise)
+    })).catch((error) => error.statusCode)
+  })
+  t.equal(gate.expected, 3, 'one that runs, and two that wait for 50 ms each')
+  looked.resolve()
+  await settled()
+  t.match(gate, { running: 1, queueLength: 2, expected: 0 })
+  hashed.resolve('hash')
+  t.same(await Promise.all(answers), [...Array.from({ length: 3 }, () => 'hash'), ...Array.from({ length: 17 }, () => 503)])
 })
 
 test('of logins in one moment no more are looked into than there are places', async (t) => {
@@ -198,11 +219,11 @@ test('no place is kept for who has been answered, even while an answer before th
   t.equal((await post(app, '/auth/login', { email: 'ada@example.com', password: 'wrong' })).statusCode, 401)
   const body = JSON.stringify({ email: 'ada@example.com', password: PASSWORD })
   const login = ['POST /auth/login HTTP/1.1', 'Host: localhost', 'Content-Type: application/json', `Content-Length: ${body.length}`, '', body]
-  const socket = connect(port)
+  const socket = connect(port).on('error', () => {})
+  t.teardown(slow.resolve)
   socket.write(['GET /slow HTTP/1.1', 'Host: localhost', '', ...login].join('\r\n'))
   await eventually(async () => (await app.metrics.expose()).text.includes('{limit="login",decision="refused"} 1'))
   await eventually(() => app.passwords.gate.expected === 0)
-  slow.resolve()
   socket.destroy()
 })
 
