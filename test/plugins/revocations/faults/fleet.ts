@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../../eventually.ts'
-import { build, databaseUrl } from '../../../helper.ts'
+import { build, databaseUrl, HURRIED } from '../../../helper.ts'
 import { startProxy } from '../../../proxy.ts'
 import type { Test } from 'tap'
 
@@ -22,7 +22,7 @@ export async function startFleet (t: Test, size: number, env: Env) {
 async function startReplica (t: Test, name: string, { REDIS_URL: url, ...env }: Env) {
   const database = await startProxy(t, databaseUrl)
   const redis = url ? await startProxy(t, url) : undefined
-  const app = await build(t, { ...env, REDIS_URL: redis?.url, DATABASE_URL: database.url, DB_POOL_SIZE: '4', SESSION_LIMIT: '3' })
+  const app = await build(t, { ...HURRIED, ...env, REDIS_URL: redis?.url, DATABASE_URL: database.url, DB_POOL_SIZE: '4', SESSION_LIMIT: '3' })
   await eventually(() => app.health.report().redis?.status !== 'degraded')
   let knowsSince = -Infinity
 
