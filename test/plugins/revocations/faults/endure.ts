@@ -44,10 +44,12 @@ async function enduring (t: Test, size: number, env: Record<string, string>, fau
   await t.test(`${size} replicas`, async (t) => {
     const [fleet, ledger] = [await startFleet(t, size, env), createLedger()]
     const load = await startLoad(fleet, ledger)
-    for (const fault of faults) await t.test(fault.what, (t) => endure(t, fleet, ledger, fault))
+    for (const fault of faults) {
+      await t.test(fault.what, (t) => endure(t, fleet, ledger, fault))
+      await eventually(() => fleet.replicas.every(({ app }) => app.breakers.stateOf('database') === 'closed'), RECOVERY_MS)
+    }
     await load.stop()
     t.same(ledger.settle().filter(isWrong), [])
-    await eventually(() => fleet.b.app.breakers.stateOf('database') === 'closed', RECOVERY_MS)
     for (const { refreshToken } of ledger.in('alive')) t.equal((await post(fleet.b.app, '/auth/refresh', { refreshToken })).statusCode, 200, 'the last token that was acknowledged')
   })
 }

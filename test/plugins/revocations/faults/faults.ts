@@ -45,7 +45,7 @@ export const withRedis = (redis: RedisServer): Record<2 | 3, Fault[]> => ({
     { what: 'Redis is silent for B', begin: ({ b }) => b.redis.set('swallow'), heal: ({ b }) => b.redis.set('pass'), isByHand: true, b: 'decides' },
     { what: 'PostgreSQL resets B', begin: ({ b }) => b.cutOff('reset'), heal: rejoinB, b: 'decides' },
     { what: 'PostgreSQL is silent for all', begin: silenceAll, heal: rejoinAll, endings: 'in vain', b: 'decides' },
-    { what: 'PostgreSQL comes and goes for A', begin: ({ a }) => { a.flicker() }, endings: 'perhaps', b: 'decides' },
+    { what: 'PostgreSQL comes and goes for A', begin: ({ a }) => a.flicker(), heal: ({ a }) => a.calm(), endings: 'perhaps', b: 'decides' },
     {
       what: 'PostgreSQL refuses B and Redis is silent for it',
       begin: ({ b }) => Promise.all([b.redis.set('swallow'), b.cutOff('refuse')]),

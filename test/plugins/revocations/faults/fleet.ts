@@ -25,6 +25,7 @@ async function startReplica (t: Test, name: string, { REDIS_URL: url, ...env }: 
   const app = await build(t, { ...HURRIED, ...env, REDIS_URL: redis?.url, DATABASE_URL: database.url, DB_POOL_SIZE: '4', SESSION_LIMIT: '3' })
   await eventually(() => app.health.report().redis?.status !== 'degraded')
   let knowsSince = -Infinity
+  let flickering = Promise.resolve()
 
   return {
     name,
@@ -47,15 +48,13 @@ async function startReplica (t: Test, name: string, { REDIS_URL: url, ...env }: 
       knowsSince = performance.now()
     },
 
-    /** Cuts all that goes on with PostgreSQL again and again, at moments of no choice. */
-    async flicker () {
-      for (let i = 0; i < FLICKERS; i++) {
-        await database.set('reset')
-        await delay(Math.random() * FLICKER_MS)
-        await database.set('pass')
-        await delay(Math.random() * FLICKER_MS)
-      }
+    /** Cuts all that goes on with PostgreSQL again and again, at moments of no choice, while other things go on. */
+    flicker () {
+      flickering = cutAgainAndAgain()
     },
+
+    /** When that is over. */
+    calm: () => flickering,
 
     /** What its check of a session says, as a status. */
     async verdict (sessionId: string) {
@@ -64,6 +63,15 @@ async function startReplica (t: Test, name: string, { REDIS_URL: url, ...env }: 
       } catch (error) {
         return (error as { statusCode: number }).statusCode
       }
+    }
+  }
+
+  async function cutAgainAndAgain () {
+    for (let i = 0; i < FLICKERS; i++) {
+      await database.set('reset')
+      await delay(Math.random() * FLICKER_MS)
+      await database.set('pass')
+      await delay(Math.random() * FLICKER_MS)
     }
   }
 }
