@@ -40,6 +40,9 @@ type Needs = {
 const TRIES = 3
 const IDLE_IN_TRANSACTION_MS = 5000
 const LIFETIME_SECONDS = 1800
+const NEVER_MS = 0
+// Before a firewall forgets who is silent: those of the large clouds do so after 4 minutes and more.
+const KEEP_ALIVE_MS = 60_000
 const CHECKS = 2
 const CHECK_MS = 900      // less than the second that a health check has
 
@@ -125,6 +128,7 @@ function connectionOptions (config: Config) {
     lock_timeout: Math.ceil(config.DB_QUERY_TIMEOUT * 0.8),
     idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     keepAlive: true,
+    keepAliveInitialDelayMillis: KEEP_ALIVE_MS,
     onConnect: greet
   }
 }
@@ -137,7 +141,8 @@ async function greet (client: pg.ClientBase) {
 
 export default fp(async (app) => {
   const { config } = app
-  await app.register(postgres, { ...connectionOptions(config), pipeline: true, max: config.DB_POOL_SIZE, maxLifetimeSeconds: LIFETIME_SECONDS })
+  // Who comes after a quiet moment would else pay for a new connection and for its plans.
+  await app.register(postgres, { ...connectionOptions(config), max: config.DB_POOL_SIZE, idleTimeoutMillis: NEVER_MS, maxLifetimeSeconds: LIFETIME_SECONDS })
   const checks = new pg.Pool({ ...connectionOptions(config), application_name: 'microts checks', max: CHECKS, connectionTimeoutMillis: CHECK_MS, query_timeout: CHECK_MS })
   app.addHook('onClose', () => checks.end())
   // One that breaks while somebody holds it, between two statements, tells so at the next one; unheard, it would end the process.

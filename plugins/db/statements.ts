@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { InternalServerError } from '../errors.ts'
+import { askTogether } from './batch.ts'
 import { isBroken } from './trouble.ts'
 import type { PoolClient, QueryConfig, QueryResultRow } from 'pg'
 import type { Signal } from '../deadline.ts'
@@ -19,7 +20,7 @@ export async function transaction<Result> (client: PoolClient, signal: Signal | 
   try {
     const result = await work({
       query: (...statement) => ask(client, signal, statement),
-      batch: async (...statements) => (await askAtOnce(client, signal, statements.map(prepared))).at(-1)!.rows
+      batch: (...statements) => askAsOne(client, signal, statements)
     })
     signal?.throwIfAborted()
     const { command } = await client.query('commit')
@@ -37,28 +38,11 @@ export async function ask<Row extends QueryResultRow> (client: PoolClient, signa
   return rows
 }
 
-/** A transaction that is sent as a whole. */
-export async function askAsOne (client: PoolClient, signal: Signal | undefined, statements: Statement[]) {
-  const answers = await askAtOnce(client, signal, ['begin', ...statements.map(prepared), 'commit'])
-  return answers.at(-2)!.rows
-}
-
-/** None waits for the answer of another, and after one that PostgreSQL refuses it does no more, nor does it commit. */
-async function askAtOnce (client: PoolClient, signal: Signal | undefined, queries: (string | QueryConfig)[]) {
+/** None waits for the answer of another. */
+export async function askAsOne<Row extends QueryResultRow> (client: PoolClient, signal: Signal | undefined, statements: Statement[]): Promise<Row[]> {
   signal?.throwIfAborted()
-  const { stream } = client.connection
-  stream.cork()      // one system call for all of them
-  let asked
-  try {
-    asked = queries.map((query) => client.query(query))
-  } finally {
-    stream.uncork()
-  }
-  const outcomes = await Promise.allSettled(asked)      // so that the connection is at rest, whatever happened
-  const failures = outcomes.flatMap((outcome) => outcome.status === 'rejected' ? [outcome.reason] : [])
-  // One that broke the connection tells more than one that was refused before.
-  if (failures.length > 0) throw failures.find(isBroken) ?? failures[0]
-  return Promise.all(asked)
+  const { rows } = await askTogether(client, statements.map(prepared))
+  return rows
 }
 
 const prepared = ([text, values]: Statement): QueryConfig => ({ name: nameOf(text), text, values })

@@ -1,3 +1,4 @@
+import { mock } from 'node:test'
 import { test } from 'tap'
 import { NotFound } from '../../plugins/errors.ts'
 import { eventually } from '../eventually.ts'
@@ -21,6 +22,19 @@ test('a statement is planned once per connection, for arrays of any length', asy
   const { db } = await build(t, ONE)
   for (const numbers of [[1], [1, 2, 3], []]) await db.query('select where 1 = any($1::integer[])', [numbers])
   t.same(await db.query("select generic_plans::int as once, custom_plans::int as anew from pg_prepared_statements where statement like 'select where 1%'"), [{ once: 3, anew: 0 }])
+})
+
+test('a connection is kept while nobody asks, and ends with its lifetime', async (t) => {
+  const { db, pg: { pool } } = await build(t, { DB_POOL_SIZE: '2' })
+  await db.query('select 1')
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  await db.tx(() => db.query('select 1'))
+  t.equal(pool.totalCount, 2)
+  mock.timers.tick(29 * 60_000)
+  t.equal(pool.totalCount, 2)
+  mock.timers.tick(60_000)
+  t.equal(pool.totalCount, 1)
 })
 
 test('who waits in vain for a connection that others hold is told so, and no outage is noted', async (t) => {

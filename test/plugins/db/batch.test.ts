@@ -1,13 +1,12 @@
-import { PassThrough } from 'node:stream'
+import pg from 'pg'
 import { test } from 'tap'
-import { askAsOne } from '../../../plugins/db/statements.ts'
+import { askTogether } from '../../../plugins/db/batch.ts'
 import { NotFound } from '../../../plugins/errors.ts'
 import { eventually } from '../../eventually.ts'
 import { build, databaseUrl, signUp, sql } from '../../helper.ts'
 import { startProxy } from '../../proxy.ts'
 import { lock, waitFor } from './locks.ts'
 import { isSound } from './pool.ts'
-import type { PoolClient } from 'pg'
 
 const NOTE = 'insert into revocations (id, session_id) overriding system value values ($1, gen_random_uuid()) returning id::int'
 const noted = () => sql('select id::int from revocations order by id')
@@ -51,30 +50,39 @@ test('in a transaction it is a part of that', async (t) => {
   t.same(await noted(), [{ id: 1 }, { id: 2 }])
 })
 
-test('that its connection broke is told before what was refused on it', async (t) => {
-  const refused = Object.assign(new Error('lock timeout'), { severity: 'ERROR', code: '55P03' })
-  const silent = new Error('Query read timeout')
-  const outcomes = [undefined, refused, refused, silent, silent]
-  const query = async () => {
-    const error = outcomes.shift()
-    if (error) throw error
+test('what comes after one that was refused, and was never parsed, may be asked later', async (t) => {
+  const { db } = await build(t, { DB_POOL_SIZE: '1' })
+  await sql('truncate revocations')
+  for (const refused of ['insert into revocations (session_id) values (null)', 'insert into nothing_like_it values (1)']) {
+    const next = `${NOTE} -- after ${refused}`
+    await t.rejects(db.batch([NOTE, [1]], [refused], [next, [2]], [NOTE, [3]]))
+    t.same(await db.query(next, [4]), [{ id: 4 }])
+    t.same(await db.batch([NOTE, [1]], [next, [2]]), [{ id: 2 }])
+    await sql('truncate revocations')
   }
-  await t.rejects(askAsOne(client(query), undefined, [['select 1'], ['select 2'], ['select 3']]), silent)
 })
 
-test('all of it is sent in one go, and whatever happens the connection may send again', async (t) => {
-  const stream = new PassThrough()
+test('one that cannot be sent is refused, and its connection is not used again', async (t) => {
+  const app = await build(t, { DB_POOL_SIZE: '1' })
+  await sql('truncate revocations')
+  const unsendable = { toPostgres () { throw new TypeError('no such value') } }
+  await t.rejects(app.db.batch([NOTE, [1]], [NOTE, [unsendable]]), { message: 'no such value' })
+  t.same(await app.db.batch([NOTE, [2]], [NOTE, [3]]), [{ id: 3 }])
+  t.same(await noted(), [{ id: 2 }, { id: 3 }])
+})
+
+test('all of it is sent in one go and answered at once', async (t) => {
+  const client = new pg.Client(databaseUrl)
+  await client.connect()
+  t.teardown(() => client.end())
+  const { stream } = client.connection
+  let isReady = 0
+  client.connection.on('readyForQuery', () => isReady++)
   const corked: number[] = []
-  const query = async () => {
-    corked.push(stream.writableCorked)
-    return { rows: [] }
-  }
-  await askAsOne(client(query, stream), undefined, [['select 1']])
-  t.same(corked, [1, 1, 1])
-  t.equal(stream.writableCorked, 0)
-
-  await t.rejects(askAsOne(client(() => { throw new Error('not sent') }, stream), undefined, [['select 1']]), { message: 'not sent' })
+  const id = (n: number) => ({ toPostgres: () => { corked.push(stream.writableCorked); return n } })
+  const statements = [1, 2, 3].map((n) => ({ name: `note ${n}`, text: 'select $1::int as n', values: [id(n)] }))
+  t.same((await askTogether(client, statements)).rows, [{ n: 3 }])
+  t.equal(isReady, 1)
+  t.ok(corked.every((depth) => depth > 1), 'not only each on its own')
   t.equal(stream.writableCorked, 0)
 })
-
-const client = (query: () => unknown, stream = new PassThrough()) => ({ query, connection: { stream } }) as unknown as PoolClient
