@@ -30,4 +30,4 @@ function ratioRow (figures: Figure[], { what, of, by, least, most }: Target) {
   return [[what, by ? ratio.toFixed(2) : rounded(ratio), target, target && (isMet ? 'met' : 'missed')]]
 }
 
-const rounded = (value: number) => value >= 100 ? Math.round(value).toLocaleString('en').replaceAll(',', ' ') : value.toPrecision(2)
+const rounded = (value: number) => value >= 10 ? Math.round(value).toLocaleString('en').replaceAll(',', ' ') : value.toPrecision(2)
