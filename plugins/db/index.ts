@@ -40,7 +40,7 @@ type Needs = {
 const TRIES = 3
 const IDLE_IN_TRANSACTION_MS = 5000
 const LIFETIME_SECONDS = 1800
-const NEVER_MS = 0
+const IDLE_MS = 300_000
 // Before a firewall forgets who is silent: those of the large clouds do so after 4 minutes and more.
 const KEEP_ALIVE_MS = 60_000
 const CHECKS = 2
@@ -141,8 +141,8 @@ async function greet (client: pg.ClientBase) {
 
 export default fp(async (app) => {
   const { config } = app
-  // Who comes after a quiet moment would else pay for a new connection and for its plans.
-  await app.register(postgres, { ...connectionOptions(config), max: config.DB_POOL_SIZE, idleTimeoutMillis: NEVER_MS, maxLifetimeSeconds: LIFETIME_SECONDS })
+  // Longer than pg's 10 s: who comes after a quiet moment would pay for a new connection and for its plans.
+  await app.register(postgres, { ...connectionOptions(config), max: config.DB_POOL_SIZE, idleTimeoutMillis: IDLE_MS, maxLifetimeSeconds: LIFETIME_SECONDS })
   const checks = new pg.Pool({ ...connectionOptions(config), application_name: 'microts checks', max: CHECKS, connectionTimeoutMillis: CHECK_MS, query_timeout: CHECK_MS })
   app.addHook('onClose', () => checks.end())
   // One that breaks while somebody holds it, between two statements, tells so at the next one; unheard, it would end the process.
