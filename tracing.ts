@@ -115,9 +115,13 @@ function isRefusal ({ kind, attributes }: ReadableSpan) {
   return kind === SpanKind.INTERNAL && !(Number(attributes['http.response.status_code']) >= 500)
 }
 
-/** `SELECT users` instead of the hash that is the name of the statement. */
+/** `SELECT users` instead of the hash that is the name of the statement, and of each one in a batch. */
 function nameQuery (span: Span, text: string) {
-  const [operation] = text.trim().split(/\s/, 1)
-  const summary = [operation!.toUpperCase(), TABLE.exec(text)?.[1]].filter(Boolean).join(' ')
+  const summary = text.split('; ').map(summaryOf).join('; ')
   span.updateName(summary).setAttribute('db.query.summary', summary)
+}
+
+function summaryOf (statement: string) {
+  const [operation] = statement.trim().split(/\s/, 1)
+  return [operation!.toUpperCase(), TABLE.exec(statement)?.[1]].filter(Boolean).join(' ')
 }

@@ -48,6 +48,10 @@ file.test('a statement is named by what it is about', async (t) => {
   t.equal(refreshed.status, 200)
   const spans = await collector.trace(refreshed.traceId)
   t.ok(spans.map((span) => pathOf(span, spans)).includes(`${CALLER} > POST /auth/refresh > request > handler - refresh > WITH sessions`))
+
+  const loggedIn = await ask(`${url}/auth/login`, { method: 'POST', body: ACCOUNT })
+  const together = (await collector.trace(loggedIn.traceId)).find(({ name }) => name === 'SELECT users; WITH users')
+  t.match(together, { status: { code: 0 }, attributes: { 'db.query.text': /^select id from users .+; \s*with unchanged as .+ from unchanged$/s } })
 })
 
 file.test('spans are named by routes, whatever the path is, and probes have none', async (t) => {

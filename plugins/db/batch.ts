@@ -3,7 +3,7 @@ import pg, { type ClientBase, type Connection, type QueryConfig, type QueryResul
 type Done = (error: Error | null, result?: QueryResult) => void
 type Heard = 'handleRowDescription' | 'handleDataRow' | 'handleCommandComplete' | 'handleReadyForQuery'
 /** What pg calls of a query beside what its types tell. */
-type Query = pg.Query & { name: string, text: string, callback: Done } & Record<Heard, (message: object, connection: Connection) => void>
+type Query = Omit<pg.Query, 'submit'> & { name: string, text: string, callback: Done, submit: (connection: Connection) => Error | null } & Record<Heard, (message: object, connection: Connection) => void>
 /** The statements that a connection has sent, and are known to it once they are parsed. */
 type Memory = Connection & { submittedNamedStatements: Record<string, string> }
 
@@ -19,29 +19,37 @@ export function askTogether (client: ClientBase, statements: QueryConfig[]): Pro
 }
 
 class Batch implements Submittable {
-  // Of a query pg notes by these two what has been parsed, and a trace is named by the text.
+  // Of a query pg notes by these two what has been parsed. Before it is sent the text is that of all of them, as a trace has it.
   name: string | undefined
   text: string
   callback: Done
-  readonly #queries: Query[]
+  readonly queries: Query[]
   #current = 0
 
   constructor (statements: QueryConfig[], callback: Done) {
-    this.#queries = statements.map((statement) => new pg.Query(statement) as Query)
-    this.text = statements.map(({ text }) => text).join(';\n')
+    this.queries = statements.map((statement) => new pg.Query(statement) as Query)
+    this.text = statements.map(({ text }) => text).join('; ')
     this.callback = callback
   }
 
   submit (connection: Connection) {
     const unsynced: Connection = Object.create(connection, { sync: { value () {} } })
-    this.#goTo(0)
-    connection.stream.cork()      // one system call for all of them
+    const { stream } = connection
+    stream.cork()      // one system call for all of them
     try {
-      for (const query of this.#queries) query.submit(unsynced)
+      this.#goTo(0)
+      for (const query of this.queries) {
+        const error = query.submit(unsynced)
+        if (error) throw error
+      }
       connection.sync()
+    } catch (error) {
+      stream.destroy()      // or some of them would be done without the others
+      return error
     } finally {
-      connection.stream.uncork()
+      stream.uncork()
     }
+    return null
   }
 
   handleRowDescription (message: object, connection: Connection) {
@@ -54,7 +62,7 @@ class Batch implements Submittable {
 
   handleCommandComplete (message: object, connection: Connection) {
     this.#query.handleCommandComplete(message, connection)
-    if (this.#current < this.#queries.length - 1) this.#goTo(this.#current + 1)
+    if (this.#current < this.queries.length - 1) this.#goTo(this.#current + 1)
   }
 
   handleReadyForQuery (connection: Connection) {
@@ -64,12 +72,12 @@ class Batch implements Submittable {
 
   handleError (error: Error, connection: Memory) {
     // What comes after the one that was refused has not been parsed.
-    for (const { name } of this.#queries.slice(this.#current)) delete connection.submittedNamedStatements[name]
+    for (const { name } of this.queries.slice(this.#current)) delete connection.submittedNamedStatements[name]
     this.callback(error)
   }
 
   get #query () {
-    return this.#queries[this.#current]!
+    return this.queries[this.#current]!
   }
 
   #goTo (index: number) {

@@ -25,6 +25,9 @@ export function createConnections (pool: Pick<Pool, 'connect'>) {
       }
     },
 
+    /** Those that have been idle until now are not used any more. */
+    suspectIdle () { suspectUntil = performance.now() },
+
     /** What was asked over it was answered. */
     giveBack (client: PoolClient) {
       goodAt.set(client, performance.now())

@@ -68,7 +68,10 @@ export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }
     async check (text) {
       try {
         const { rows } = await checks.query(text)
-        if (isAway) breaker.close()
+        if (isAway) {
+          breaker.close()
+          connections.suspectIdle()      // from before it was away: nothing may have told them
+        }
         isAway = false
         outages.end()
         return rows

@@ -22,7 +22,7 @@ const CONNECTIONS = 20
 // Enough that none of the hashes waits for a login that is in PostgreSQL.
 const LOGINS = 4 * CORE_COUNT
 // A hundred logins a second are so few that V8, which optimises what has run 400 times, and again after 3000, is late with them.
-const WARM_UP = 8
+const WARM_UP = 12
 // So few that their tokens and profiles are in memory for nearly every request, on a slow machine as on a quick one.
 const READERS = 200
 const PROBES = { connections: 10, perSecond: 200 }

@@ -9,6 +9,7 @@ import type { Test } from 'tap'
 
 type Plan = { 'Node Type': string, 'Relation Name'?: string, 'Index Name'?: string, 'Index Cond'?: string, Plans?: Plan[] }
 type Statements = Map<string, unknown[]>
+type Asked = { text: string, values?: unknown[] }
 
 const PLUGINS = join(import.meta.dirname, '../../plugins')
 const TABLES = ['users', 'sessions', 'revocations', 'alerts']
@@ -61,9 +62,10 @@ async function capture (t: Test): Promise<Statements> {
   const statements: Statements = new Map()
   const { query } = pg.Client.prototype
   pg.Client.prototype.query = function (this: pg.Client, ...args: unknown[]) {
-    const [{ text, values }] = typeof args[0] === 'string' ? [{ text: args[0], values: args[1] }] : [args[0] as pg.QueryConfig]
+    const [first, given] = args as [string | Asked | { queries: Asked[] }, unknown[]]
+    const asked = typeof first === 'string' ? [{ text: first, values: given }] : 'queries' in first ? first.queries : [first]
     const isOurs = (this as unknown as { connectionParameters: { application_name?: string } }).connectionParameters.application_name?.startsWith('microts')
-    if (isOurs && /^\s*(select|insert|update|delete|with)\s/.test(text)) statements.set(text, values as unknown[] ?? [])
+    for (const { text, values } of asked) if (isOurs && /^\s*(select|insert|update|delete|with)\s/.test(text)) statements.set(text, values ?? [])
     return Reflect.apply(query, this, args)
   } as typeof query
   t.teardown(() => { pg.Client.prototype.query = query })

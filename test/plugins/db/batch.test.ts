@@ -62,13 +62,37 @@ test('what comes after one that was refused, and was never parsed, may be asked 
   }
 })
 
-test('one that cannot be sent is refused, and its connection is not used again', async (t) => {
+test('of one that cannot be sent nothing is, and its connection is not used again', async (t) => {
   const app = await build(t, { DB_POOL_SIZE: '1' })
   await sql('truncate revocations')
   const unsendable = { toPostgres () { throw new TypeError('no such value') } }
   await t.rejects(app.db.batch([NOTE, [1]], [NOTE, [unsendable]]), { message: 'no such value' })
   t.same(await app.db.batch([NOTE, [2]], [NOTE, [3]]), [{ id: 3 }])
   t.same(await noted(), [{ id: 2 }, { id: 3 }])
+})
+
+test('nor of one that cannot be sent when its turn comes', async (t) => {
+  const client = new pg.Client(databaseUrl)
+  await client.connect()
+  client.on('error', () => {})
+  t.teardown(() => client.end())
+  await sql('truncate revocations')
+  const before = client.query('select 1 as n')
+  const note = (value: unknown) => ({ name: 'note', text: NOTE, values: [value] })
+  const refused = t.rejects(askTogether(client, [note(1), note({ toPostgres () { throw new TypeError('no such value') } })]), { message: 'no such value' })
+  t.same((await before).rows, [{ n: 1 }])
+  await refused
+  await t.rejects(client.query('select 2'), 'or that would commit what there was of it')
+  t.same(await noted(), [])
+})
+
+test('it is committed as a whole or not at all, whatever its end brings', async (t) => {
+  const { db } = await build(t, { DB_POOL_SIZE: '1' })
+  await sql('create table late (id int primary key deferrable initially deferred)')
+  t.teardown(() => sql('drop table late'))
+  const put = (n: number): [string, unknown[]] => ['insert into late values ($1)', [n]]
+  await t.rejects(db.batch(put(1), put(1)), { code: '23505', constraint: 'late_pkey' })
+  t.same(await db.batch(put(1), ['select count(*)::int as n from late']), [{ n: 1 }])
 })
 
 test('all of it is sent in one go and answered at once', async (t) => {

@@ -88,6 +88,16 @@ test('where one connection has fallen silent, no request meets another', async (
   t.same((await pids(app)).sort(), now.sort(), 'those of after that are kept')
 })
 
+test('after an outage that none but the checks met, no request meets a connection of before', async (t) => {
+  const proxy = await startProxy(t, databaseUrl)
+  const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
+  const used = await pids(app)
+  proxy.forget()
+  await eventually(() => app.db.lastOutage() !== undefined, 10_000)
+
+  t.same((await pids(app)).filter((pid) => used.includes(pid)), [])
+})
+
 test('a server that is away is answered for with 503 at once, and good again at its return', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
   const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
