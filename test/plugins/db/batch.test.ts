@@ -71,20 +71,27 @@ test('of one that cannot be sent nothing is, and its connection is not used agai
   t.same(await noted(), [{ id: 2 }, { id: 3 }])
 })
 
-test('nor of one that cannot be sent when its turn comes', async (t) => {
-  const client = new pg.Client(databaseUrl)
-  await client.connect()
-  client.on('error', () => {})
-  t.teardown(() => client.end())
-  await sql('truncate revocations')
-  const before = client.query('select 1 as n')
-  const note = (value: unknown) => ({ name: 'note', text: NOTE, values: [value] })
-  const refused = t.rejects(askTogether(client, [note(1), note({ toPostgres () { throw new TypeError('no such value') } })]), { message: 'no such value' })
-  t.same((await before).rows, [{ n: 1 }])
-  await refused
-  await t.rejects(client.query('select 2'), 'or that would commit what there was of it')
-  t.same(await noted(), [])
-})
+const note = (value: unknown) => ({ name: 'note', text: NOTE, values: [value] })
+const UNSENDABLE = [
+  [note({ toPostgres () { throw new TypeError('no such value') } }), 'no such value'],
+  [{ name: 'note', text: 'select 1' }, /must be unique/]
+] as const
+
+for (const [statement, message] of UNSENDABLE) {
+  test(`nor of one that cannot be sent when its turn comes: ${message}`, async (t) => {
+    const client = new pg.Client(databaseUrl)
+    await client.connect()
+    client.on('error', () => {})
+    t.teardown(() => client.end())
+    await sql('truncate revocations')
+    const before = client.query('select 1 as n')
+    const refused = t.rejects(askTogether(client, [note(1), statement]), { message })
+    t.same((await before).rows, [{ n: 1 }])
+    await refused
+    await t.rejects(client.query('select 2'), 'or that would commit what there was of it')
+    t.same(await noted(), [])
+  })
+}
 
 test('it is committed as a whole or not at all, whatever its end brings', async (t) => {
   const { db } = await build(t, { DB_POOL_SIZE: '1' })
