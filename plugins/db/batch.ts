@@ -3,7 +3,7 @@ import pg, { type ClientBase, type Connection, type QueryConfig, type QueryResul
 type Done = (error: Error | null, result?: QueryResult) => void
 type Heard = 'handleRowDescription' | 'handleDataRow' | 'handleCommandComplete' | 'handleReadyForQuery'
 /** What pg calls of a query beside what its types tell. */
-type Query = Omit<pg.Query, 'submit'> & { name: string, text: string, callback: Done, submit: (connection: Connection) => Error | null } & Record<Heard, (message: object, connection: Connection) => void>
+type Query = Omit<pg.Query, 'submit'> & { name: string, text: string, callback: Done, submit: (connection: Connection) => Error | null } & Record<Heard, (message: object) => void>
 /** The statements that a connection has sent, and are known to it once they are parsed. */
 type Memory = Connection & { submittedNamedStatements: Record<string, string> }
 
@@ -52,22 +52,22 @@ class Batch implements Submittable {
     return null
   }
 
-  handleRowDescription (message: object, connection: Connection) {
-    this.#query.handleRowDescription(message, connection)
+  handleRowDescription (message: object) {
+    this.#query.handleRowDescription(message)
   }
 
-  handleDataRow (message: object, connection: Connection) {
-    this.#query.handleDataRow(message, connection)
+  handleDataRow (message: object) {
+    this.#query.handleDataRow(message)
   }
 
-  handleCommandComplete (message: object, connection: Connection) {
-    this.#query.handleCommandComplete(message, connection)
+  handleCommandComplete (message: object) {
+    this.#query.handleCommandComplete(message)
     if (this.#current < this.queries.length - 1) this.#goTo(this.#current + 1)
   }
 
   handleReadyForQuery (connection: Connection) {
     this.#query.callback = this.callback
-    this.#query.handleReadyForQuery(connection, connection)
+    this.#query.handleReadyForQuery(connection)
   }
 
   handleError (error: Error, connection: Memory) {

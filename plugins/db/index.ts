@@ -70,7 +70,7 @@ export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }
         const { rows } = await checks.query(text)
         if (isAway) {
           breaker.close()
-          connections.suspectIdle()      // from before it was away: nothing may have told them
+          connections.suspectIdle()      // that of before may be dead without a word
         }
         isAway = false
         outages.end()
