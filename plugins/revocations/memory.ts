@@ -10,8 +10,10 @@ type Sources = { read: () => Promise<string[]>, markers?: RevocationMarkers, now
 
 const STALE_AFTER_MS = 900
 const JOIN_MS = 300
-// After a read that failed the next one most likely fails too, and nobody is kept waiting for that; if it is quick, it may tell.
-const JOIN_AFTER_FAILURE_MS = 15
+// After a server that was silent the next read is most likely not answered either, and nobody is kept waiting for that; one that
+// refuses does so at once, and who asks when it is back waits until it has been connected to.
+const JOIN_AFTER_SILENCE_MS = 15
+const SILENT_MS = 100
 const SHORTEST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 1000
 /** No access token lives longer than an hour; the rest is for clocks and slow reads. */
@@ -26,6 +28,7 @@ export function createRevocations ({ read, markers, now = () => performance.now(
   let readSentAt = -Infinity
   let reading: Promise<void> | undefined
   let failures = 0
+  let wasSilent = false
   let nextTryAt = -Infinity
 
   return {
@@ -78,8 +81,8 @@ export function createRevocations ({ read, markers, now = () => performance.now(
 
   // Many may ask, and PostgreSQL is asked no more often for that.
   async function join () {
-    if (failures === 0) return within(JOIN_MS, refresh())
-    if (reading || now() >= nextTryAt) return within(JOIN_AFTER_FAILURE_MS, refresh())
+    if (failures > 0 && !reading && now() < nextTryAt) return
+    return within(wasSilent ? JOIN_AFTER_SILENCE_MS : JOIN_MS, refresh())
   }
 
   /** Reads the feed; whoever asks meanwhile joins. */
@@ -90,14 +93,16 @@ export function createRevocations ({ read, markers, now = () => performance.now(
 
   async function readOnce () {
     const sentAt = now()
-    remember(await read().catch(failed))
+    remember(await read().catch((error) => failed(error, sentAt)))
     forgetOld()
     failures = 0
+    wasSilent = false
     readSentAt = sentAt
   }
 
   // Exponential backoff with jitter, so that replicas do not come back at the same time.
-  function failed (error: unknown): never {
+  function failed (error: unknown, sentAt: number): never {
+    wasSilent = now() - sentAt >= SILENT_MS
     const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** failures++)
     nextTryAt = now() + pauseMs * (0.5 + Math.random() / 2)
     throw error

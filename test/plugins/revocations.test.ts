@@ -76,6 +76,26 @@ test('who joins a silent read waits 300 ms and is refused', async (t) => {
   t.ok(tookMs >= 295 && tookMs < 600, `refused after ${tookMs} ms`)
 })
 
+test('after a server that refused, who asks waits for the next read; after a silent one not for long', async (t) => {
+  const feed = watched()
+  for (const { failedAfterMs, isKeptWaiting } of [{ failedAfterMs: 99, isKeptWaiting: true }, { failedAfterMs: 100, isKeptWaiting: false }]) {
+    feed.read = async () => {
+      feed.time += failedAfterMs
+      throw new Error('away')
+    }
+    await t.rejects(feed.revocations.refresh(), { message: 'away' })
+    feed.time += 1000
+    const { promise: connected, resolve: connect } = Promise.withResolvers<string[]>()
+    feed.read = () => connected
+    const asked = (async () => feed.revocations.isRevoked('alive'))()
+    setTimeout(() => connect([]), 100)
+
+    await (isKeptWaiting ? t.resolveMatch(asked, false) : t.rejects(asked, UNAVAILABLE))
+    await feed.revocations.refresh()
+    feed.time += 1000
+  }
+})
+
 test('a read that is too late for those who asked is there for the next', async (t) => {
   const feed = watched()
   await feed.revocations.refresh()

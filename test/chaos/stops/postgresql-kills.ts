@@ -13,6 +13,7 @@ const CLIENTS = 8
 const SHORTEST_MS = 300
 const LONGEST_MS = 900
 const PAUSE_MS = 20
+const CALM_MS = 1000
 // Nothing, until breakers open, until readiness falls.
 const AWAY_MS = [0, 1500, 4000]
 
@@ -42,12 +43,14 @@ export const postgresqlKills: Row = {
       const restarting = database.restart()
       await eventually(() => database.sql('select').then(() => true, () => false), 30_000)
       const acceptingAt = performance.now()
+      let goodAt = Infinity
       await eventually(async () => {
         const now = [...await statuses(), (await ask(origin, { path: '/ready' })).status]
         seen.push(...now)
-        return now.every((status) => status === 200)
+        goodAt = now.every((status) => status === 200) ? Math.min(goodAt, performance.now()) : Infinity
+        return performance.now() - goodAt > CALM_MS
       }, 30_000)
-      backSeconds.push((performance.now() - acceptingAt) / 1000)
+      backSeconds.push((goodAt - acceptingAt) / 1000)
       await restarting
       const judged = await judge(database, writers.lives)
       wrong.push(...judged.wrong)

@@ -52,7 +52,8 @@ export function createWriters (t: Test, size: number, isOutage: (status: number)
           session.generation = due
           refreshed++
         } else wrong.push({ did: 'refresh after it', status, body, due })
-        if ((await ask(origin, { path: '/me', token: known.accessToken })).status !== 200) wrong.push({ did: '/me of a living session', id })
+        const answer = await ask(origin, { path: '/me', token: known.accessToken })
+        if (answer.status !== 200) wrong.push({ did: '/me of a living session', id, answer })
       }
       const dead = [...life.tokens].filter(([id]) => !life.account.sessions.get(id)?.isAlive).at(-1)
       if (dead && !await isDead(dead, life.untold.has(dead[0]))) wrong.push({ did: '/me of a session that has ended', id: dead[0] })
