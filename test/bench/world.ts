@@ -76,7 +76,7 @@ async function populate (env: Record<string, string | undefined>) {
     pairs.push(...await Promise.all(users.slice(i, i + AT_A_TIME).map((user) => app.sessions.open(user, { address: '192.0.2.1', headers: {} }))))
   }
   await app.close()
-  await client.query('create table floor (like sessions including all)')
+  await client.query('create table floor (like sessions including all) with (fillfactor = 90)')
   await client.query('insert into floor select * from sessions')
   await client.query('vacuum analyze')
   await client.end()

@@ -99,7 +99,7 @@ async function schema () {
       from information_schema.columns where table_schema = 'public' and table_name <> 'pgmigrations'
     union all select 'index', indexname, indexdef from pg_indexes where schemaname = 'public' and tablename <> 'pgmigrations'
     union all select 'constraint', conname, pg_get_constraintdef(oid) from pg_constraint where connamespace = 'public'::regnamespace and conrelid <> 'pgmigrations'::regclass
-    union all select 'relation', relname, relkind::text from pg_class where relnamespace = 'public'::regnamespace and relname not like 'pgmigrations%'
+    union all select 'relation', relname, concat_ws(' ', relkind, reloptions) from pg_class where relnamespace = 'public'::regnamespace and relname not like 'pgmigrations%'
     order by kind, name`)
 }
 

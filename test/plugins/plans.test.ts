@@ -57,6 +57,27 @@ test('no index holds what a refresh changes, so that PostgreSQL updates the row 
     where d.classid = 'pg_class'::regclass and d.refobjid = 'sessions'::regclass and a.attname = any($1)`, [changed]), [])
 })
 
+test('a page is never so full of sessions that a refresh moves one to another', async (t) => {
+  const app = await build(t)
+  await sql('truncate sessions')
+  const { user: { id }, refreshToken } = await signUp(app, 'hopper@example.com')
+  await sql(`
+    insert into sessions (id, user_id, nonce_hash, idle_expires_at, expires_at)
+    select uuidv7(), $1, sha256(''), now(), now() from generate_series(1, 1000)`, [id])
+  const before = await placeOf(id)
+  t.equal((await post(app, '/auth/refresh', { refreshToken })).statusCode, 200)
+
+  const after = await placeOf(id)
+  t.equal(after.page, before.page)
+  t.not(after.slot, before.slot, 'it was written anew')
+})
+
+async function placeOf (userId: string) {
+  const [place] = await sql<{ page: number, slot: number }>(`
+    select (ctid::text::point)[0] as page, (ctid::text::point)[1] as slot from sessions where user_id = $1 and nonce_hash <> sha256('')`, [userId])
+  return place!
+}
+
 /** Runs every verb, and notes what the service asks PostgreSQL, with the last values. */
 async function capture (t: Test): Promise<Statements> {
   const statements: Statements = new Map()
