@@ -7,12 +7,16 @@ const READ_DEADLINE_MS = 300
 const CONNECT_DEADLINE_MS = 500
 const PAGE = 20_000
 
-// Every transaction below xmin has ended and is visible, so that the next read misses none, however late it commits.
+// What a snapshot does not show is new to the next read, however late it commits, and that alone, however long another transaction lasts.
 const STATE = `
-  pg_snapshot_xmin(pg_current_snapshot())::text as next, pg_is_in_recovery() as recovering, pg_postmaster_start_time()::text as started`
+  pg_current_snapshot()::text as next, pg_is_in_recovery() as recovering, pg_postmaster_start_time()::text as started`
 const READ_NEWS = {
   name: 'revocations news',
-  text: `select ${STATE}, array(select session_id::text from revocations where xid >= $1::xid8 order by id) as ids`
+  text: `
+    select ${STATE}, array(
+      select session_id::text from revocations
+      where xid >= pg_snapshot_xmin($1::pg_snapshot) and not pg_visible_in_snapshot(xid, $1::pg_snapshot) order by id
+    ) as ids`
 }
 const READ_PAGE = {
   name: 'revocations page',
@@ -52,7 +56,7 @@ export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TI
     return ids
   }
 
-  // In pages, since there may be more than one deadline allows. What commits meanwhile is not below the xmin of the first.
+  // In pages, since there may be more than one deadline allows. What commits meanwhile is not in the snapshot of the first.
   async function readWhole (connection: pg.Client) {
     const pages = [await ask<Page>(connection, READ_PAGE, '0', config.DB_QUERY_TIMEOUT)]
     const [{ next, started }] = pages as [Page]
