@@ -13,7 +13,7 @@ const JOIN_MS = 300
 // After a server that was silent the next read is most likely not answered either, and nobody is kept waiting for that; one that
 // refuses does so at once, and who asks when it is back waits until it has been connected to.
 const JOIN_AFTER_SILENCE_MS = 15
-const SILENT_MS = 100
+const SILENT_MS = 20
 const SHORTEST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 1000
 /** No access token lives longer than an hour; the rest is for clocks and slow reads. */
@@ -26,9 +26,10 @@ export const KEEP_SECONDS = 3900
 export function createRevocations ({ read, markers, now = () => performance.now() }: Sources) {
   const revoked = new Map<string, number>()
   let readSentAt = -Infinity
+  let askedAt = -Infinity
   let reading: Promise<void> | undefined
   let failures = 0
-  let wasSilent = false
+  let wasSilent = false      // the last read, if it failed
   let nextTryAt = -Infinity
 
   return {
@@ -82,7 +83,9 @@ export function createRevocations ({ read, markers, now = () => performance.now(
   // Many may ask, and PostgreSQL is asked no more often for that.
   async function join () {
     if (failures > 0 && !reading && now() < nextTryAt) return
-    return within(wasSilent ? JOIN_AFTER_SILENCE_MS : JOIN_MS, refresh())
+    const answer = refresh()
+    const isSilent = failures > 0 && (wasSilent || now() - askedAt >= SILENT_MS)
+    return within(isSilent ? JOIN_AFTER_SILENCE_MS : JOIN_MS, answer)
   }
 
   /** Reads the feed; whoever asks meanwhile joins. */
@@ -92,17 +95,16 @@ export function createRevocations ({ read, markers, now = () => performance.now(
   }
 
   async function readOnce () {
-    const sentAt = now()
-    remember(await read().catch((error) => failed(error, sentAt)))
+    askedAt = now()
+    remember(await read().catch(failed))
     forgetOld()
     failures = 0
-    wasSilent = false
-    readSentAt = sentAt
+    readSentAt = askedAt
   }
 
   // Exponential backoff with jitter, so that replicas do not come back at the same time.
-  function failed (error: unknown, sentAt: number): never {
-    wasSilent = now() - sentAt >= SILENT_MS
+  function failed (error: unknown): never {
+    wasSilent = now() - askedAt >= SILENT_MS
     const pauseMs = Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** failures++)
     nextTryAt = now() + pauseMs * (0.5 + Math.random() / 2)
     throw error
