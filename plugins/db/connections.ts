@@ -20,7 +20,9 @@ export function createConnections (pool: Pick<Pool, 'connect'>) {
           client.release(true)
           continue
         }
-        takenAt.set(client, performance.now())
+        const now = performance.now()
+        takenAt.set(client, now)
+        if (!goodAt.has(client)) goodAt.set(client, now)      // it is new
         return client
       }
     },
@@ -34,7 +36,7 @@ export function createConnections (pool: Pick<Pool, 'connect'>) {
       client.release()
     },
 
-    /** No rollback into a black hole: a broken one is closed, and PostgreSQL rolls back when it is gone. One that was cut off says nothing of the others. */
+    /** No rollback into a black hole: a broken one is closed, and PostgreSQL ends what it has not been told to commit when it is gone. One that was cut off says nothing of the others. */
     discard (client: PoolClient, error: Error) {
       if (!(error instanceof Cut)) suspectUntil = Math.max(suspectUntil, takenAt.get(client)!)
       client.release(error)

@@ -98,6 +98,18 @@ test('after an outage that none but the checks met, no request meets a connectio
   t.same((await pids(app)).filter((pid) => used.includes(pid)), [])
 })
 
+test('nor one that has only ever been refused something', async (t) => {
+  const proxy = await startProxy(t, databaseUrl)
+  const { db } = await build(t, { ...HURRIED, ...ONE, DATABASE_URL: proxy.url })
+  await t.rejects(db.query('select pg_backend_pid() / 0'), { code: '22012' })
+  const before = await sql("select pid from pg_stat_activity where datname = current_database() and application_name = 'microts'")
+  proxy.forget()
+  await eventually(() => db.lastOutage() !== undefined, 10_000)
+
+  t.not(await pidOf(db), before[0]!.pid)
+  t.equal(before.length, 1)
+})
+
 test('a server that is away is answered for with 503 at once, and good again at its return', async (t) => {
   const proxy = await startProxy(t, databaseUrl)
   const app = await build(t, { ...HURRIED, DATABASE_URL: proxy.url })
