@@ -45,10 +45,11 @@ export const postgresqlKills: Row = {
       const acceptingAt = performance.now()
       let goodAt = Infinity
       await eventually(async () => {
+        const askedAt = performance.now()
         const now = [...await statuses(), (await ask(origin, { path: '/ready' })).status]
         seen.push(...now)
         goodAt = now.every((status) => status === 200) ? Math.min(goodAt, performance.now()) : Infinity
-        return performance.now() - goodAt > CALM_MS
+        return askedAt - goodAt > CALM_MS
       }, 30_000)
       backSeconds.push((goodAt - acceptingAt) / 1000)
       await restarting
