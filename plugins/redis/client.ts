@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { Cluster, Redis, type RedisOptions } from 'ioredis'
 import { batchWrites } from './batches.ts'
 import type { Config } from '../config/index.ts'
@@ -25,16 +26,18 @@ const connection = {
 
 /** The client of one Redis or of a cluster, which has not connected yet and goes on trying for ever once it has begun to. */
 export function createClient (config: Where): Redis | Cluster {
-  const [first, ...others] = nodesOf(config)
+  const nodes = nodesOf(config)
   if (config.REDIS_URL) {
-    return new Redis({ ...connection, ...first, lazyConnect: true, enableOfflineQueue: false, retryStrategy: pauseMs })
+    return new Redis({ ...connection, ...nodes[0], lazyConnect: true, enableOfflineQueue: false, retryStrategy: pauseMs })
   }
-  const { host, port, ...credentials } = first!
-  const cluster = new Cluster([{ host, port }, ...others.map(({ host, port }) => ({ host, port }))], {
+  const { username, password, tls } = nodes[0]!
+  const cluster = new Cluster(nodes.map(({ host, port }) => ({ host, port })), {
     lazyConnect: true,
     enableOfflineQueue: false,
     scaleReads: 'master',      // a replica may not have heard yet
-    redisOptions: { ...connection, ...credentials },
+    redisOptions: { ...connection, username, password, ...tls && { tls: {} } },
+    // A certificate is for a name, and ioredis would connect to what that was resolved to.
+    ...tls && { dnsLookup: (host, done) => done(null, host) },
     clusterRetryStrategy: pauseMs,
     clusterNodeRetryStrategy: null,      // or it would ask for them for ever, and never again for those that were named
     retryDelayOnFailover: REDIRECTION_PAUSE_MS,
@@ -66,14 +69,16 @@ export function pauseMs (attempt: number) {
 
 // The credentials and the TLS of the first node of a cluster are those of all: a node is told of others by address alone.
 function nodesOf ({ REDIS_URL: url, REDIS_CLUSTER_NODES: nodes }: Where) {
-  return (url ? [url] : nodes).map((node) => {
-    const { protocol, hostname, port, username, password, pathname } = new URL(node.includes('://') ? node : `redis://${node}`)
+  const urls = (url ? [url] : nodes).map((node) => new URL(node.includes('://') ? node : `redis://${node}`))
+  const { protocol, username, password, pathname } = urls[0]!
+  return urls.map(({ hostname, port }) => {
+    const host = hostname.replace(/^\[|\]$/g, '')
     return {
-      host: hostname.replace(/^\[|\]$/g, ''),
+      host,
       port: Number(port || DEFAULT_PORT),
       ...username && { username: decodeURIComponent(username) },
       ...password && { password: decodeURIComponent(password) },
-      ...protocol === 'rediss:' && { tls: {} },
+      ...protocol === 'rediss:' && { tls: isIP(host) ? {} : { servername: host } },
       db: Number(pathname.slice(1))
     }
   })

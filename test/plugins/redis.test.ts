@@ -1,10 +1,12 @@
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
-import { getCACertificates, setDefaultCACertificates } from 'node:tls'
+import { createServer, getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { generate } from 'selfsigned'
 import { test, type Test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
+import { connectTo } from '../../plugins/redis/client.ts'
 import { eventually } from '../eventually.ts'
 import { build, logIn, settings, signUp } from '../helper.ts'
 import { freePort } from '../port.ts'
@@ -36,18 +38,53 @@ test('one Redis is named by its URL, with password and database', async (t) => {
 })
 
 test('rediss:// is spoken over TLS, with whom the machine trusts', async (t) => {
-  const { cert, private: key } = await generate([{ name: 'commonName', value: 'redis' }], { extensions: [{ name: 'subjectAltName', altNames: [{ type: 7, ip: '127.0.0.1' }] }] })
-  const folder = t.testdir({ cert, key })
-  const tlsPort = await freePort()
-  await startRedis(t, ['--tls-port', String(tlsPort), '--tls-cert-file', join(folder, 'cert'), '--tls-key-file', join(folder, 'key'), '--tls-auth-clients', 'no', '--tls-ca-cert-file', join(folder, 'cert')])
-  const env = { ...PATIENT, REDIS_URL: `rediss://127.0.0.1:${tlsPort}` }
+  const { port, trust } = await startTls(t, { type: 7, ip: '127.0.0.1' })
+  const env = { ...PATIENT, REDIS_URL: `rediss://127.0.0.1:${port}` }
   await withoutRedis(t, await build(t, env))
-  const trusted = getCACertificates('default')
-  setDefaultCACertificates([...trusted, cert])
-  t.teardown(() => setDefaultCACertificates(trusted))
+  trust()
   const app = await build(t, env)
   await eventually(() => isUp(app))
   t.equal(await write(app), 'OK')
+})
+
+test('a server is told the name that it is asked for by (SNI)', async (t) => {
+  const { cert, private: key } = await generate([{ name: 'commonName', value: 'redis' }], { extensions: [{ name: 'subjectAltName', altNames: [{ type: 2, value: 'localhost' }] }] })
+  trusting(t, cert)
+  const redis = await startRedis(t)
+  const names = new Set<string>()
+  const SNICallback = (name: string, done: (error: null) => void) => {
+    names.add(name)
+    done(null)
+  }
+  const server = createServer({ cert, key, SNICallback }, (socket) => {
+    socket.on('error', () => {}).pipe(connect(redis.port)).on('error', () => {}).pipe(socket)
+  })
+  const port = await freePort()
+  await new Promise<void>((resolve) => server.listen(port, resolve))
+  t.teardown(() => server.close())
+  const app = await build(t, { ...PATIENT, REDIS_URL: `rediss://localhost:${port}` })
+  await eventually(() => isUp(app))
+  t.same([...names], ['localhost'])
+})
+
+test('the certificates of a cluster may be for names', async (t) => {
+  const { port, trust, admin } = await startTls(t, { type: 2, value: 'localhost' }, [
+    '--cluster-enabled', 'yes', '--tls-cluster', 'yes', '--cluster-announce-hostname', 'localhost', '--cluster-preferred-endpoint-type', 'hostname'
+  ])
+  await admin.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383)
+  trust()
+  const app = await build(t, { ...PATIENT, REDIS_CLUSTER_NODES: `rediss://localhost:${port}` })
+  await eventually(() => isUp(app))
+  t.ok(await eventually(() => isWritable(app)) >= 0)
+})
+
+test('whoever of a cluster is listened to, it is with the password of the first', async (t) => {
+  const redis = await startRedis(t, ['--requirepass', 'p@ss'])
+  const node = connectTo({ REDIS_CLUSTER_NODES: ['redis://:p%40ss@127.0.0.1:1', `127.0.0.1:${redis.port}`] }, 1)
+  t.teardown(() => node.disconnect())
+  node.on('error', () => {})
+  await node.connect()
+  t.equal(await node.ping(), 'PONG')
 })
 
 test('a cluster is named by some of its nodes, the first of which tells the password of all; a key goes to its master', async (t) => {
@@ -73,7 +110,13 @@ test('a cluster is named by some of its nodes, the first of which tells the pass
 
   await t.test('a master that dies is replaced, without a restart of ours', async (t) => {
     const master = await cluster.masterOf('key 0')
+    const places = await Promise.all([...'abcdef'].map(async (key) => ({ key, other: await cluster.masterOf(key) })))
+    const { key, other: { admin } } = places.find(({ other }) => other.port !== master.port)!
+    const slot = await admin.cluster('KEYSLOT', key)
+    await admin.cluster('SETSLOT', slot, 'MIGRATING', await master.admin.cluster('MYID'))
     await master.kill()
+    await t.rejects(write(app, key), 'who is redirected to it is told so, and nothing else happens')
+    await admin.cluster('SETSLOT', slot, 'STABLE')
     const areWritable = async () => (await Promise.all(keys.map((key) => isWritable(app, key)))).every(Boolean)
     t.comment(`writable again ${await eventually(areWritable, 30_000)} ms after the kill`)
     await eventually(() => isUp(app))
@@ -254,4 +297,21 @@ async function saidAndHeard (speaker: FastifyInstance, heard: string[][], word: 
     await speaker.fastPath!.run((redis) => redis.publish('news', word)).catch(() => {})
     return heard.every((words) => words.includes(word))
   }, 20_000)
+}
+
+/** A Redis with a certificate for one name, which is trusted when the test says so. */
+async function startTls (t: Test, altName: object, args: string[] = []) {
+  const { cert, private: key } = await generate([{ name: 'commonName', value: 'redis' }], { extensions: [{ name: 'subjectAltName', altNames: [altName] }] } as Parameters<typeof generate>[1])
+  const folder = t.testdir({ cert, key })
+  const port = await freePort()
+  const { admin } = await startRedis(t, [
+    '--tls-port', String(port), '--tls-cert-file', join(folder, 'cert'), '--tls-key-file', join(folder, 'key'), '--tls-auth-clients', 'no', '--tls-ca-cert-file', join(folder, 'cert'), ...args
+  ])
+  return { port, admin, trust: () => trusting(t, cert) }
+}
+
+function trusting (t: Test, cert: string) {
+  const trusted = getCACertificates('default')
+  setDefaultCACertificates([...trusted, cert])
+  t.teardown(() => setDefaultCACertificates(trusted))
 }
