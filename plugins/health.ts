@@ -14,25 +14,27 @@ const INTERVAL_AT_START_MS = 50
 const DEADLINE_MS = 1000
 const FAILURES_TO_FALL = 3
 const SUCCESSES_TO_RISE = 2
-// At the start it is normal that a dependency is not there yet; after two seconds somebody should know why.
-const FAILURES_TO_TELL = 40
+// At the start it is normal that a dependency is not there yet; after that somebody should know why.
+const TELL_AFTER_MS = 2000
 
 type OnChange = (name: string, isUp: boolean, error?: unknown) => void
-type Check = { name: string, run: () => Promise<unknown>, isOptional: boolean, isUp: boolean, hasRisen: boolean, streak: number, failures: number }
+type Check = { name: string, run: () => Promise<unknown>, isOptional: boolean, isUp: boolean, hasRisen: boolean, isTold: boolean, streak: number }
 
 /**
  * Background checks with hysteresis: a probe reads the last result and costs no dependency anything.
  * A check rises with its first success and falls with the third failure in a row; after that it takes two successes to rise again.
  */
-export function createHealth (...listeners: OnChange[]) {
+export function createHealth (listener: OnChange, now = () => performance.now()) {
+  const listeners = [listener]
   const checks: Check[] = []
+  const createdAt = now()
   let isDraining = false
   const { promise: risen, resolve: rise } = Promise.withResolvers<void>()
 
   return {
     /** Several checks of one name are up together or not at all. Without what is optional the service is degraded, but ready. */
     add (name: string, run: () => Promise<unknown>, { isOptional = false } = {}) {
-      checks.push({ name, run, isOptional, isUp: false, hasRisen: false, streak: 0, failures: 0 })
+      checks.push({ name, run, isOptional, isUp: false, hasRisen: false, isTold: false, streak: 0 })
     },
 
     async checkNow () {
@@ -89,8 +91,10 @@ export function createHealth (...listeners: OnChange[]) {
     const isGood = result.status === 'fulfilled'
     check.streak = isGood === check.isUp ? 0 : check.streak + 1
     const needed = check.isUp ? FAILURES_TO_FALL : check.hasRisen ? SUCCESSES_TO_RISE : 1
-    check.failures = isGood ? 0 : check.failures + 1
-    if (!isGood && !check.hasRisen && check.failures === FAILURES_TO_TELL) tell(check.name, false, result.reason)
+    if (!isGood && !check.hasRisen && !check.isTold && now() - createdAt >= TELL_AFTER_MS) {
+      check.isTold = true
+      tell(check.name, false, result.reason)
+    }
     if (check.streak < needed) return
     Object.assign(check, { isUp: isGood, hasRisen: true, streak: 0 })
     tell(check.name, isGood, isGood ? undefined : result.reason)

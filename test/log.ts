@@ -16,10 +16,10 @@ export function createLog () {
 
     get lines (): Line[] { return written.map((text) => JSON.parse(text)) },
 
-    /** The first line with this message, once there is one. */
-    async line (msg: string): Promise<Line> {
+    /** The first line with this message, and these members, once there is one. */
+    async line (msg: string, members: Record<string, unknown> = {}): Promise<Line> {
       for (;;) {
-        const found = this.lines.find((line) => line.msg === msg)
+        const found = this.lines.find((line) => line.msg === msg && Object.entries(members).every(([name, value]) => line[name] === value))
         if (found) return found
         await once(emitter, 'line')
       }

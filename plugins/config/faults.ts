@@ -82,8 +82,8 @@ function listFaults (env: Env) {
   const faults = []
   if (!listOf(env.ALLOWED_ORIGINS).every(isOrigin)) faults.push('ALLOWED_ORIGINS takes exact origins: scheme, host and port, nothing after them')
   if (!listOf(env.TRUSTED_PROXIES).every(isNetwork)) faults.push('TRUSTED_PROXIES takes addresses and CIDRs')
-  if (!listOf(env.REDIS_CLUSTER_NODES).every(isRedisNode)) faults.push('REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port')
-  if (env.REDIS_URL && !isRedisNode(env.REDIS_URL)) faults.push('REDIS_URL is no URL with a host')
+  if (!listOf(env.REDIS_CLUSTER_NODES).every((node) => isRedisNode(node, /^\/?$/))) faults.push('REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port')
+  if (env.REDIS_URL && !isRedisNode(env.REDIS_URL, /^(\/\d*)?$/)) faults.push('REDIS_URL is no URL with a host, and the number of a database after it or nothing')
   if (env.OTEL_EXPORTER_OTLP_ENDPOINT && !URL.canParse(env.OTEL_EXPORTER_OTLP_ENDPOINT)) faults.push('OTEL_EXPORTER_OTLP_ENDPOINT is no URL with a host')
   return faults
 }
@@ -96,9 +96,9 @@ function isOrigin (text: string) {
   return host !== '' && !host.includes('*') && `${protocol}//${host}` === text
 }
 
-function isRedisNode (node: string) {
-  const { protocol, hostname } = URL.parse(node.includes('://') ? node : `redis://${node}`) ?? {}
-  return (protocol === 'redis:' || protocol === 'rediss:') && hostname !== ''
+function isRedisNode (node: string, path: RegExp) {
+  const { protocol = '', hostname = '', pathname = '' } = URL.parse(node.includes('://') ? node : `redis://${node}`) ?? {}
+  return ['redis:', 'rediss:'].includes(protocol) && hostname !== '' && path.test(pathname)
 }
 
 // Neither a number of hops nor a name like `loopback`, which Fastify would take: what is trusted is spelled out.

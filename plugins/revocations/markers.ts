@@ -24,7 +24,10 @@ const BEGIN = `${RUN}
   return state`
 const END = `
   if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('set', KEYS[1], string.match(ARGV[1], '^%w+')) end`
-const MARK = "redis.call('set', KEYS[1], 1, 'ex', ARGV[1])"
+// A Redis that is full takes nothing from a script that has not written yet, and what it lacks would let somebody in.
+const MARK = `
+  redis.call('expire', KEYS[1], ARGV[1])
+  redis.call('set', KEYS[1], 1, 'ex', ARGV[1])`
 const HAS = `
   if redis.call('exists', KEYS[2]) == 1 then return 1 end
   ${RUN}

@@ -168,11 +168,14 @@ test('origins are exact, and proxies are networks', async (t) => {
 
 test('a Redis and a collector are URLs, and the nodes of a cluster are addresses or URLs', async (t) => {
   for (const REDIS_CLUSTER_NODES of ['a:1', 'a:1, b:2', '[::1]:6379', 'redis://a:1', 'rediss://user:p%40ss@a:1,b:2']) t.same(faultsOf({ ...made, REDIS_CLUSTER_NODES }), [])
-  for (const REDIS_CLUSTER_NODES of ['http://a:1', 'a:b', ':1', 'a:1,redis://', 'a b:1']) {
+  for (const REDIS_CLUSTER_NODES of ['http://a:1', 'a:b', ':1', 'a:1,redis://', 'a b:1', 'a:1/0', 'a:1,redis://b:1/2']) {
     t.equal(onlyFaultOf({ ...made, REDIS_CLUSTER_NODES }), 'REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port', REDIS_CLUSTER_NODES)
   }
   for (const endpoint of ['http://', 'https://a b']) t.equal(onlyFaultOf({ ...made, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }), 'OTEL_EXPORTER_OTLP_ENDPOINT is no URL with a host', endpoint)
-  for (const REDIS_URL of ['redis://', 'redis://a:port', 'redis://a b']) t.equal(onlyFaultOf({ ...made, REDIS_URL }), 'REDIS_URL is no URL with a host', REDIS_URL)
+  for (const REDIS_URL of ['redis://a', 'redis://a/', 'rediss://:p@a:1/15']) t.same(faultsOf({ ...made, REDIS_URL }), [])
+  for (const REDIS_URL of ['redis://', 'redis://a:port', 'redis://a b', 'redis://a/name', 'redis://a/0/', 'redis://a/0x1']) {
+    t.equal(onlyFaultOf({ ...made, REDIS_URL }), 'REDIS_URL is no URL with a host, and the number of a database after it or nothing', REDIS_URL)
+  }
 })
 
 test('the secrets of development are made once and kept', async (t) => {

@@ -19,11 +19,14 @@ test('a check is up with its first success', async (t) => {
   t.same(changes, [['database', true, undefined]])
 })
 
-test('a check that has never been up is told of once, after forty failures', async (t) => {
-  const { health, answer, changes } = watched()
-  await answer(...Array(39).fill(false))
+test('a check that has never been up is told of once, two seconds after the start, however often it was made', async (t) => {
+  const { health, answer, changes, clock } = watched()
+  await answer(false, false)
+  clock.ms += 1999
+  await answer(...Array(100).fill(false))
   t.same(changes, [])
-  await answer(...Array(39).fill(false))
+  clock.ms += 1
+  await answer(false, false)
   t.match(changes, [['database', false, { message: 'away' }]])
   t.equal(changes.length, 1)
   await answer(true)
@@ -127,11 +130,12 @@ test('nothing is checked after closing', async (t) => {
 
 function watched () {
   const changes: unknown[][] = []
-  const health = createHealth((...change) => changes.push(change))
+  const clock = { ms: 1000 }
+  const health = createHealth((...change) => changes.push(change), () => clock.ms)
   let isGood = false
   health.add('database', async () => { if (!isGood) throw new Error('away') })
   const answer = async (...results: boolean[]) => {
     for (isGood of results) await health.checkNow()
   }
-  return { health, answer, changes }
+  return { health, answer, changes, clock }
 }

@@ -3,7 +3,6 @@ import { build } from '../../helper.ts'
 import { createLog } from '../../log.ts'
 import { startCluster, startRedis } from '../../redis.ts'
 
-// A check that has never been up is told of after ten failures.
 const AT_ONCE = { buffered: true }
 file.jobs = 3
 
@@ -12,7 +11,7 @@ file.test('why Redis cannot be used is told with its check, and no password with
   const log = createLog()
   await build(t, { LOG_LEVEL: 'trace', REDIS_URL: `redis://:canary-wrong@127.0.0.1:${redis.port}` }, { stream: log })
 
-  t.match(await log.line('check is down'), { check: 'redis', err: { cause: { message: /^WRONGPASS / } } })
+  t.match(await log.line('check is down', { check: 'redis' }), { err: { cause: { message: /^WRONGPASS / } } })
   t.notMatch(log.written.join(), 'canary')
 })
 
@@ -22,7 +21,7 @@ file.test('a cluster too', AT_ONCE, async (t) => {
   const log = createLog()
   await build(t, { LOG_LEVEL: 'trace', REDIS_CLUSTER_NODES: `redis://:canary-wrong@${cluster.urls[0]}` }, { stream: log })
 
-  t.match(await log.line('check is down'), { check: 'redis', err: { cause: { message: /^WRONGPASS / } } })
+  t.match(await log.line('check is down', { check: 'redis' }), { err: { cause: { message: /^WRONGPASS / } } })
   t.notMatch(log.written.join(), 'canary')
 })
 
@@ -31,7 +30,7 @@ file.test('a database that the server does not have is not taken for the first o
   const log = createLog()
   const app = await build(t, { LOG_LEVEL: 'info', REDIS_URL: `${redis.url}/99` }, { stream: log })
 
-  t.match(await log.line('check is down'), { check: 'redis', err: { cause: { message: 'ERR DB index is out of range' } } })
+  t.match(await log.line('check is down', { check: 'redis' }), { err: { cause: { message: 'ERR DB index is out of range' } } })
   await t.rejects(app.fastPath!.run((redis) => redis.set('key', 'value')))
   t.same(await redis.admin.keys('*'), [])
 })

@@ -65,6 +65,18 @@ test('what is forgotten before Redis is back is not written', async (t) => {
   t.match(await redis.admin.keys('*'), [young])
 })
 
+test('one that is full takes who is revoked, or somebody would be let in by what is not there', async (t) => {
+  const { redis, speak } = await start(t)
+  const a = speak()
+  await a.restore()
+  await redis.admin.config('SET', 'maxmemory', '1')
+  t.teardown(() => redis.admin.config('SET', 'maxmemory', '0'))
+  const id = randomUUID()
+  a.markers.note([id])
+  await a.markers.write()
+  t.equal(await a.markers.has(id), true)
+})
+
 test('a server that was not the master for a while may lack what was written then', async (t) => {
   const { redis, speak } = await start(t)
   const a = speak()
