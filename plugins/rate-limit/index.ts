@@ -41,6 +41,7 @@ interface Limits {
 }
 
 const DAY_SECONDS = 86_400
+const SOON_SECONDS = 1
 const PRUNE_EVERY_MS = 60_000
 
 const dimensionsOf = (config: Config) => ({
@@ -71,6 +72,8 @@ export default fp(async (app) => {
 }, { name: 'rate-limit', dependencies: ['address', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'route', 'security'] })
 
 function createLimits (app: FastifyInstance, log: Log): Limits {
+  // Slots that may come back before their window has passed: so many attempts of each subject are under way.
+  const underWay = new Map<string, number>()
   let slots = 0
 
   const decisions = app.metrics.seriesCounter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
@@ -127,11 +130,26 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
   async function attempt<Result> (request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) {
     const who = hash('sha256', account, 'base64url')
     return spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
-      const result = await work()
+      taken.forEach((slot) => countUnderWay(slot, 1))
+      const result = await work().finally(() => taken.forEach((slot) => countUnderWay(slot, -1)))
       for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
       giveBack(request, reply, taken)
       return result
     })
+  }
+
+  function countUnderWay ({ dimension, value }: Slot, change: 1 | -1) {
+    const subject = `${dimension} ${value}`
+    const count = (underWay.get(subject) ?? 0) + change
+    if (count > 0) underWay.set(subject, count)
+    else underWay.delete(subject)
+  }
+
+  function refuse (reply: FastifyReply, slot: Taken): never {
+    const mayFreeSoon = underWay.has(`${slot.dimension} ${slot.value}`)
+    const resetSeconds = mayFreeSoon ? SOON_SECONDS : Math.max(1, slot.resetSeconds)
+    tell(reply, [{ ...slot, resetSeconds }])
+    throw tooManyRequests(resetSeconds)
   }
 
   async function countFailure (error: FastifyError, request: FastifyRequest, reply: FastifyReply): Promise<never> {
@@ -167,11 +185,6 @@ const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unkno
 
 // Nor has a client tried anything that left before it could be told.
 const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500 || error instanceof ClientLeft
-
-function refuse (reply: FastifyReply, slot: Taken): never {
-  tell(reply, [slot])
-  throw tooManyRequests(Math.max(1, slot.resetSeconds))
-}
 
 // draft-ietf-httpapi-ratelimit-headers, for the limit that is nearest to its end.
 function tell (reply: FastifyReply, slots: Taken[]) {

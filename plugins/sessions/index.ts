@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import fp from 'fastify-plugin'
 import { NIL, v7 as uuidv7 } from 'uuid'
-import { InvalidCredentials, InvalidRefreshToken, NotFound } from '../errors.ts'
+import { InvalidCredentials, InvalidRefreshToken, NotFound, Unauthorized } from '../errors.ts'
 import { createCount } from './events.ts'
 import { createRefreshTokens, sha256, type RefreshClaim } from './refresh-token.ts'
 import { createRotation } from './rotation.ts'
@@ -30,6 +30,7 @@ export function createSessions ({ beyondDeadline, config, db, gather, metrics, t
   const count = createCount(metrics)
   const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
   const { REFRESH_IDLE_TTL: idleSeconds, REFRESH_ABSOLUTE_TTL: absoluteSeconds, SESSION_LIMIT: limit } = config
+  const firstSeconds = Math.min(idleSeconds, absoluteSeconds)
 
   return {
     /** What a refresh token of ours says; throws InvalidRefreshToken for anything else. Costs no I/O. */
@@ -42,13 +43,13 @@ export function createSessions ({ beyondDeadline, config, db, gather, metrics, t
     /** Opens a session unless the account changed since its password was verified. Whoever is over the limit loses the session that was idle for longest. */
     async open (user: Verified, device: Device, on: Sql = db) {
       const claim: RefreshClaim = { sessionId: uuidv7(), generation: 0, nonce: randomBytes(16) }
-      const access = tokens.sign({ id: user.id, sessionId: claim.sessionId }, absoluteSeconds)
+      const access = tokens.sign({ id: user.id, sessionId: claim.sessionId }, firstSeconds)
       const evicted = await insertUnderLock(on, user, claim, device)
       revocations.announce(evicted)
       count('opened')
       if (evicted.length > 0) count('revoked', EVICTED, evicted.length)
       log.debug({ userId: user.id, sessionId: claim.sessionId }, 'session opened')
-      return pairOf(access, claim, Math.min(idleSeconds, absoluteSeconds))
+      return pairOf(access, claim, firstSeconds)
     },
 
     /** Exchanges a refresh token for the next pair; throws InvalidRefreshToken. */
@@ -80,7 +81,13 @@ export function createSessions ({ beyondDeadline, config, db, gather, metrics, t
       revocations.announce(await db.tx((tx) => revokeUnderLock(tx, userId, reason, except)))
     },
 
-    revokeUnderLock
+    revokeUnderLock,
+
+    /** Within a transaction, when the user's row is locked: throws Unauthorized where the session has ended meanwhile. */
+    async mustBeAlive (tx: Sql, id: string) {
+      const alive = await tx.query('select from sessions where id = $1 and revoked_at is null', [id])
+      if (alive.length === 0) throw new Unauthorized()
+    }
   }
 
   async function insertUnderLock (on: Sql, { id, epoch }: Verified, { sessionId, nonce }: RefreshClaim, { address, headers }: Device) {
@@ -99,7 +106,7 @@ export function createSessions ({ beyondDeadline, config, db, gather, metrics, t
         select $5, id, $6, now() + make_interval(secs => $7), now() + make_interval(secs => $8), $9, $10 from unchanged
       )
       select array(select id::text from evicted) as evicted from unchanged`,
-    [id, epoch, limit - 1, EVICTED, sessionId, sha256(nonce), Math.min(idleSeconds, absoluteSeconds), absoluteSeconds, address, headers['user-agent']?.slice(0, USER_AGENT_LENGTH)]])
+    [id, epoch, limit - 1, EVICTED, sessionId, sha256(nonce), firstSeconds, absoluteSeconds, address, headers['user-agent']?.slice(0, USER_AGENT_LENGTH)]])
     if (!opened) throw new InvalidCredentials()
     return opened.evicted
   }

@@ -10,12 +10,10 @@ type State = {
   generation: number
   isLive: boolean
   rotatedAgoMs: number | null
-  secondsLeft: number
   idleSecondsLeft: number
   /** Of the next generation; null where this statement did not make it. */
   advancedSecondsLeft: number | null
 }
-type Advanced = State & { advancedSecondsLeft: number }
 type Needs<Pair> = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'tokens'> & {
   log: Pick<FastifyBaseLogger, 'debug' | 'warn'>
   pairOf: (access: Access, claim: RefreshClaim, refreshSeconds: number) => Pair
@@ -48,12 +46,11 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
     if (!state?.isLive) throw new InvalidRefreshToken()
     if (!isAdvanced(state) && !isRetry(claim, state)) return endStolen(claim, state)
     const event = isAdvanced(state) ? claim.generation > state.generation ? 'recovered' : 'refreshed' : 'replayed'
-    const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(state.secondsLeft))
+    const secondsLeft = state.advancedSecondsLeft ?? state.idleSecondsLeft
+    const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(secondsLeft))
     count(event)
     log.debug({ userId: state.userId, sessionId: claim.sessionId }, `session ${event}`)
-    return isAdvanced(state)
-      ? pairOf(access, { ...claim, generation: claim.generation + 1 }, state.advancedSecondsLeft)
-      : pairOf(access, { ...claim, generation: state.generation }, state.idleSecondsLeft)
+    return pairOf(access, { ...claim, generation: isAdvanced(state) ? claim.generation + 1 : state.generation }, secondsLeft)
   }
 
   async function advanceAlone (claim: RefreshClaim) {
@@ -69,7 +66,7 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
   function advance (claims: RefreshClaim[], whereLocked: '' | 'skip locked' = '') {
     return db.query<State>(`
       with found as (
-        select s.id, s.user_id, s.generation, s.rotated_at, s.expires_at, s.idle_expires_at, presented,
+        select s.id, s.user_id, s.generation, s.rotated_at, s.idle_expires_at, presented,
                s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as is_live
         from unnest($1::uuid[], $2::bytea[], $3::integer[]) as claim (id, nonce_hash, presented)
         join sessions s on s.id = claim.id and s.nonce_hash = claim.nonce_hash
@@ -88,7 +85,6 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
       )
       select found.id as "sessionId", found.user_id as "userId", found.generation, found.is_live as "isLive",
              (extract(epoch from now() - found.rotated_at) * 1000)::float8 as "rotatedAgoMs",
-             extract(epoch from found.expires_at - now())::float8 as "secondsLeft",
              extract(epoch from found.idle_expires_at - now())::float8 as "idleSecondsLeft",
              extract(epoch from advanced.idle_expires_at - now())::float8 as "advancedSecondsLeft"
       from found left join advanced on advanced.id = found.id`,
@@ -113,5 +109,5 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
   }
 }
 
-const isAdvanced = (state: State): state is Advanced => state.advancedSecondsLeft !== null
+const isAdvanced = (state: State) => state.advancedSecondsLeft !== null
 const isUndecided = ({ generation }: RefreshClaim, state: State) => state.isLive && !isAdvanced(state) && generation >= state.generation

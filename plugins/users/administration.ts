@@ -2,8 +2,10 @@ import { NotFound, PasswordUnchanged } from '../errors.ts'
 import { canonicalEmail, localPartOf } from './email.ts'
 import { COLUMNS, toUser, type UserRow } from './rows.ts'
 import type { FastifyInstance } from 'fastify'
+import type { Sql } from '../db/statements.ts'
 
 type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'passwords' | 'sessions' | 'revocations'>
+type Locked = { epoch: number, updatedAt: Date }
 type Credentials = { emailCanonical: string, passwordHash: string }
 
 /** What an operator does to an account, without its password. The profile, and with it `updatedAt`, stays as it is. Throws NotFound. */
@@ -51,11 +53,12 @@ export function createAdministration ({ cache, db, passwords, sessions, revocati
     revocations.announce(revoked)
   }
 
-  /** Deletes the account, in this epoch or in any, and all that belongs to it. Answers whether it was there. */
-  async function erase (id: string, epoch: number | null = null) {
+  /** Deletes the account and all that belongs to it, unless `check` throws, to which it is shown when nobody can change it any more. Answers whether it was there. */
+  async function erase (id: string, check?: (tx: Sql, now: Locked) => Promise<void>) {
     const revoked = await db.tx(async (tx) => {
-      const [row] = await tx.query('select id from users where id = $1 and epoch = coalesce($2, epoch) for update', [id, epoch])
+      const [row] = await tx.query<Locked>('select epoch, updated_at as "updatedAt" from users where id = $1 for update', [id])
       if (!row) return undefined
+      await check?.(tx, row)
       const ids = await sessions.revokeUnderLock(tx, id, 'account deleted')
       await tx.query('delete from users where id = $1', [id])
       return ids

@@ -94,6 +94,7 @@ export function createUsers ({ cache, db, beyondDeadline, gather, passwords, ses
       const { version, revoked } = await db.tx(async (tx) => {
         const [row] = await tx.query<UserRow>(`update users set password_hash = $3, epoch = epoch + 1, ${TOUCH} where id = $1 and epoch = $2 returning ${COLUMNS}`, [id, epoch, passwordHash])
         if (!row) throw new InvalidCredentials()
+        await sessions.mustBeAlive(tx, sessionId)
         return { version: toUser(row).updatedAt, revoked: await sessions.revokeUnderLock(tx, id, 'password changed', sessionId) }
       })
       revocations.announce(revoked)
@@ -108,10 +109,15 @@ export function createUsers ({ cache, db, beyondDeadline, gather, passwords, ses
       throw refusal(error, { errors: [{ pointer: '/newPassword', code: error.code, message: error.message }] })
     },
 
-    /** Deletes the account and all that belongs to it. */
-    async remove (account: Account, password: string) {
+    /** Deletes a session's account and all that belongs to it, in this version or in any. */
+    async remove (account: Account, sessionId: string, password: string, version: string | null) {
       const { id, epoch } = await verified(account, password)
-      if (!await administration.erase(id, epoch)) throw new InvalidCredentials()
+      const isErased = await administration.erase(id, async (tx, now) => {
+        if (now.epoch !== epoch) throw new InvalidCredentials()
+        if (version && now.updatedAt.toISOString() !== version) throw new PreconditionFailed()
+        await sessions.mustBeAlive(tx, sessionId)
+      })
+      if (!isErased) throw new InvalidCredentials()
       log.debug({ userId: id }, 'user deleted')
     }
   }

@@ -57,9 +57,10 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       response: answers({ 204: Type.Null({ description: 'The account is gone' }) }, ...GUARDED, 'INVALID_CREDENTIALS', 'PRECONDITION_FAILED')
     }
   }, async (request, reply) => {
-    const account = await app.users.account(request.user.id)
-    await app.users.meets(request.user.id, request.headers)
-    await app.limits.attempt(request, reply, account.emailCanonical, () => app.users.remove(account, request.body.password))
+    const { id, sessionId } = request.user
+    const account = await app.users.account(id)
+    const version = await app.users.meets(id, request.headers)
+    await app.limits.attempt(request, reply, account.emailCanonical, () => app.users.remove(account, sessionId, request.body.password, version))
     reply.code(204)
   })
 }

@@ -36,11 +36,14 @@ test('issuer, audience and life are settings, and a token does not outlive its s
   t.equal((await me(app, accessToken)).statusCode, 200)
   t.equal((await me(await build(t), accessToken)).statusCode, 401, 'another issuer does not take it')
 
-  const brief = await build(t, { REFRESH_IDLE_TTL: '20', REFRESH_ABSOLUTE_TTL: '20' })
-  const response = await post(brief, '/auth/register', { email: 'brief@example.com', password: 'correct horse battery staple' })
-  t.equal(response.json().expiresIn, 20)
-  const { exp, iat } = decodeJwt(response.json().accessToken)
-  t.equal(Number(exp) - Number(iat), 20)
+  const brief = await build(t, { REFRESH_IDLE_TTL: '20', REFRESH_ABSOLUTE_TTL: '30' })
+  const opened = (await post(brief, '/auth/register', { email: 'brief@example.com', password: 'correct horse battery staple' })).json()
+  const advance = async () => (await post(brief, '/auth/refresh', { refreshToken: opened.refreshToken })).json()
+  for (const [what, { accessToken, expiresIn }] of Object.entries({ opened, refreshed: await advance(), replayed: await advance() })) {
+    t.equal(expiresIn, 20, what)
+    const { exp, iat } = decodeJwt(accessToken)
+    t.equal(Number(exp) - Number(iat), 20)
+  }
 })
 
 test('clocks may differ by 30 seconds; what has expired for longer says so', async (t) => {

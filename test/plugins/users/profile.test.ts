@@ -1,13 +1,15 @@
 import { test } from 'tap'
 import { bearer, build, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
+import { decodeJwt } from '../auth/forge.ts'
 import { lock, waitFor } from '../db/locks.ts'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 
 type Headers = Record<string, string>
 const get = (app: FastifyInstance, headers: Headers, more: Headers = {}) => app.inject({ url: '/me', headers: { ...headers, ...more } })
 const patch = (app: FastifyInstance, headers: Headers, payload: object | string, more: Headers = {}) =>
   app.inject({ method: 'PATCH', url: '/me', headers: { ...headers, 'content-type': 'application/json', ...more }, payload })
-const remove = (app: FastifyInstance, headers: Headers, payload: object = { password: PASSWORD }) => app.inject({ method: 'DELETE', url: '/me', headers, payload })
+const remove = (app: FastifyInstance, headers: Headers, payload: object = { password: PASSWORD }, more: Headers = {}) =>
+  app.inject({ method: 'DELETE', url: '/me', headers: { ...headers, ...more }, payload })
 
 test('a profile is who the user is and nothing else, with a strong ETag that nobody else has', async (t) => {
   const app = await build(t)
@@ -142,13 +144,38 @@ test('a deleted account is gone with all that belongs to it, and its tokens are 
   t.not(again.json().user.id, user.id)
 })
 
-test('a version that goes while its change waits for the row is refused', async (t) => {
-  const app = await build(t)
-  const { user, headers } = await signUp(app)
-  const { etag } = (await get(app, headers)).headers
-  const { commit } = await lock(t, `update users set updated_at = updated_at + interval '1 second' where id = '${user.id}'`)
-  const changed = patch(app, headers, { displayName: 'late' }, { 'if-match': String(etag) })
-  await waitFor(1)
-  await commit()
-  t.match((await changed).json(), { status: 412, code: 'PRECONDITION_FAILED' })
-})
+for (const [what, change] of Object.entries<(app: FastifyInstance, headers: Headers, etag: string) => Promise<LightMyRequestResponse>>({
+  change: (app, headers, etag) => patch(app, headers, { displayName: 'late' }, { 'if-match': etag }),
+  deletion: (app, headers, etag) => remove(app, headers, undefined, { 'if-match': etag })
+})) {
+  test(`a version that goes while its ${what} waits for the row is refused`, async (t) => {
+    const app = await build(t)
+    const { user, headers } = await signUp(app)
+    const { etag } = (await get(app, headers)).headers
+    const { commit } = await lock(t, `update users set updated_at = updated_at + interval '1 second' where id = '${user.id}'`)
+    const changed = change(app, headers, String(etag))
+    await waitFor(1)
+    await commit()
+    t.match((await changed).json(), { status: 412, code: 'PRECONDITION_FAILED' })
+  })
+}
+
+for (const [what, change] of Object.entries<(app: FastifyInstance, headers: Headers) => Promise<LightMyRequestResponse>>({
+  'change of password': (app, headers) => app.inject({ method: 'PUT', url: '/me/password', headers, payload: { currentPassword: PASSWORD, newPassword: `${PASSWORD} horse` } }),
+  deletion: remove
+})) {
+  test(`a session that ends while its ${what} waits for the row does nothing any more`, async (t) => {
+    const app = await build(t)
+    const { user, email, headers, accessToken } = await signUp(app)
+    const owner = await logIn(app, email)
+    const { commit } = await lock(t, `select from users where id = '${user.id}' for no key update`)
+    const changed = change(app, headers)
+    await waitFor(1)
+    t.equal((await app.inject({ method: 'DELETE', url: `/me/sessions/${decodeJwt(accessToken).sid}`, headers: owner.headers })).statusCode, 204)
+    await commit()
+
+    t.match((await changed).json(), { status: 401, code: 'UNAUTHORIZED' })
+    t.equal((await get(app, owner.headers)).statusCode, 200)
+    await logIn(app, email)
+  })
+}
