@@ -27,7 +27,7 @@ type Check = { name: string, run: () => Promise<unknown>, isOptional: boolean, i
 export function createHealth (listener: OnChange, now = () => performance.now()) {
   const listeners = [listener]
   const checks: Check[] = []
-  const createdAt = now()
+  let begunAt: number | undefined
   let isDraining = false
   const { promise: risen, resolve: rise } = Promise.withResolvers<void>()
 
@@ -38,6 +38,7 @@ export function createHealth (listener: OnChange, now = () => performance.now())
     },
 
     async checkNow () {
+      begunAt ??= now()
       await Promise.all(checks.map(observe))
       if (hasRisen()) rise()
     },
@@ -91,7 +92,7 @@ export function createHealth (listener: OnChange, now = () => performance.now())
     const isGood = result.status === 'fulfilled'
     check.streak = isGood === check.isUp ? 0 : check.streak + 1
     const needed = check.isUp ? FAILURES_TO_FALL : check.hasRisen ? SUCCESSES_TO_RISE : 1
-    if (!isGood && !check.hasRisen && !check.isTold && now() - createdAt >= TELL_AFTER_MS) {
+    if (!isGood && !check.hasRisen && !check.isTold && now() - begunAt! >= TELL_AFTER_MS) {
       check.isTold = true
       tell(check.name, false, result.reason)
     }

@@ -93,6 +93,10 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
   }
 
   function take (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) {
+    return takeEach(request, reply, subjects)
+  }
+
+  function takeEach (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], onTaken?: (slot: Taken) => void) {
     request.slots = slotsOf(request)
     const taken: Taken[] = []
     return next()
@@ -113,12 +117,13 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
         refuse(reply, slot)
       }
       taken.push(slot)
+      onTaken?.(slot)
       return next()
     }
   }
 
-  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: (taken: Taken[]) => Promise<Result>) {
-    const taken = await take(request, reply, ...subjects)
+  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: (taken: Taken[]) => Promise<Result>, onTaken?: (slot: Taken) => void) {
+    const taken = await takeEach(request, reply, subjects, onTaken)
     try {
       return await work(taken)
     } catch (error) {
@@ -129,13 +134,20 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   async function attempt<Result> (request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) {
     const who = hash('sha256', account, 'base64url')
-    return spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
-      taken.forEach((slot) => countUnderWay(slot, 1))
-      const result = await work().finally(() => taken.forEach((slot) => countUnderWay(slot, -1)))
-      for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
-      giveBack(request, reply, taken)
-      return result
-    })
+    const counted: Taken[] = []
+    try {
+      return await spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
+        const result = await work()
+        for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
+        giveBack(request, reply, taken)
+        return result
+      }, (slot) => {
+        counted.push(slot)
+        countUnderWay(slot, 1)
+      })
+    } finally {
+      for (const slot of counted) countUnderWay(slot, -1)
+    }
   }
 
   function countUnderWay ({ dimension, value }: Slot, change: 1 | -1) {

@@ -10,6 +10,8 @@ const markerOf = (sessionId: string) => `microts:revoked:{${shardOf(sessionId)}}
 const stateOf = (shard: string) => `microts:revoked:{${shard}}:state`
 const shardOf = (sessionId: string) => sessionId.at(-1)!
 
+// A Redis that is full takes nothing new from a script that has not written yet, and what it lacks would let somebody in.
+const BEGIN_TO_WRITE = "redis.call('persist', KEYS[1])"
 // A server that was restarted, or promoted, or demoted and promoted again, may lack what was written last: its ids together are new.
 const RUN = `
   local run = string.match(redis.call('info', 'server'), 'run_id:(%w+)') .. string.match(redis.call('info', 'replication'), 'master_replid:(%w+)')
@@ -19,14 +21,16 @@ const BEGIN = `${RUN}
   if state == run then return false end
   if not state or string.sub(state, 1, #run) ~= run then
     state = run .. ':' .. ARGV[1]
+    ${BEGIN_TO_WRITE}
     redis.call('set', KEYS[1], state)
   end
   return state`
 const END = `
-  if redis.call('get', KEYS[1]) == ARGV[1] then redis.call('set', KEYS[1], string.match(ARGV[1], '^%w+')) end`
-// A Redis that is full takes nothing from a script that has not written yet, and what it lacks would let somebody in.
+  if redis.call('get', KEYS[1]) ~= ARGV[1] then return end
+  ${BEGIN_TO_WRITE}
+  redis.call('set', KEYS[1], string.match(ARGV[1], '^%w+'))`
 const MARK = `
-  redis.call('expire', KEYS[1], ARGV[1])
+  ${BEGIN_TO_WRITE}
   redis.call('set', KEYS[1], 1, 'ex', ARGV[1])`
 const HAS = `
   if redis.call('exists', KEYS[2]) == 1 then return 1 end

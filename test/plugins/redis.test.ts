@@ -69,7 +69,7 @@ test('a server is told the name that it is asked for by (SNI)', async (t) => {
 
 test('the certificates of a cluster may be for names', async (t) => {
   const { port, trust, admin } = await startTls(t, { type: 2, value: 'localhost' }, [
-    '--cluster-enabled', 'yes', '--tls-cluster', 'yes', '--cluster-announce-hostname', 'localhost', '--cluster-preferred-endpoint-type', 'hostname'
+    '--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--tls-cluster', 'yes', '--cluster-announce-hostname', 'localhost', '--cluster-preferred-endpoint-type', 'hostname'
   ])
   await admin.call('CLUSTER', 'ADDSLOTSRANGE', 0, 16_383)
   trust()

@@ -40,9 +40,9 @@ test('issuer, audience and life are settings, and a token does not outlive its s
   const opened = (await post(brief, '/auth/register', { email: 'brief@example.com', password: 'correct horse battery staple' })).json()
   const advance = async () => (await post(brief, '/auth/refresh', { refreshToken: opened.refreshToken })).json()
   for (const [what, { accessToken, expiresIn }] of Object.entries({ opened, refreshed: await advance(), replayed: await advance() })) {
-    t.equal(expiresIn, 20, what)
+    t.ok(expiresIn > 10 && expiresIn <= 20, `${what}: ${expiresIn} s`)
     const { exp, iat } = decodeJwt(accessToken)
-    t.equal(Number(exp) - Number(iat), 20)
+    t.equal(Number(exp) - Number(iat), expiresIn)
   }
 })
 

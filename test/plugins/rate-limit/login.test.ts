@@ -3,8 +3,10 @@ import { test } from 'tap'
 import { countHashes } from '../../count-hashes.ts'
 import { eventually } from '../../eventually.ts'
 import { build, PASSWORD, signUp, sql } from '../../helper.ts'
+import { connected, startRedis } from '../../redis.ts'
 import { wire } from '../../wire.ts'
 import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
 
 // What is undefined has its default, which the helper raises.
 const LOGIN = { RATE_LIMIT_LOGIN_MAX: undefined }
@@ -81,16 +83,18 @@ test('a success gives its slots back', async (t) => {
   t.same(await repeat(4, (i) => attempt(app, `${i}@example.com`)), [401, 401, 401, 429])
 })
 
-test('who meets slots that may come back in a moment is told to wait for a moment', async (t) => {
-  const app = await build(t, LOGIN)
-  const { email } = await signUp(app)
-  const answers = await Promise.all(Array.from({ length: 6 }, () => attempt(app, email, { password: PASSWORD })))
-  const refused = answers.filter(({ statusCode }) => statusCode === 429)
-  t.equal(answers.filter(({ statusCode }) => statusCode === 200).length, 5)
-  t.match(refused.map(({ headers }) => headers), [{ ratelimit: '"login";r=0;t=1', 'retry-after': '1' }])
-  t.same(await repeat(6, () => attempt(app, email)), [...failed(5), 429])
-  t.match((await attempt(app, email)).headers, { 'retry-after': /^8\d\d|900$/ }, 'those that failed stay')
-})
+for (const [where, start] of Object.entries({ memory: async () => ({}), Redis: async (t: Test) => ({ REDIS_URL: (await startRedis(t)).url, REDIS_COMMAND_TIMEOUT: '5000' }) })) {
+  test(`who meets slots in ${where} that may come back in a moment is told to wait for a moment`, async (t) => {
+    const app = await build(t, { ...LOGIN, ...await start(t) })
+    if (app.fastPath) await connected(app)
+    const { email } = await signUp(app)
+    const answers = await Promise.all(Array.from({ length: 6 }, () => attempt(app, email, { password: PASSWORD })))
+    t.equal(answers.filter(({ statusCode }) => statusCode === 200).length, 5)
+    t.match(answers.filter(({ statusCode }) => statusCode === 429).map(({ headers }) => headers), [{ ratelimit: '"login";r=0;t=1', 'retry-after': '1' }])
+    t.same(await repeat(6, () => attempt(app, email)), [...failed(5), 429])
+    t.match((await attempt(app, email)).headers, { 'retry-after': /^8\d\d|900$/ }, 'those that failed stay')
+  })
+}
 
 test('a failure of ours gives the slots back, and does not end the row of failures', async (t) => {
   const app = await build(t, { RATE_LIMIT_LOGIN_MAX: '3', RATE_LIMIT_LOGIN_ADDRESS_MAX: '3', RATE_LIMIT_ACCOUNT_MAX: '3' })

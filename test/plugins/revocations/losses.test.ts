@@ -68,9 +68,10 @@ test('what is forgotten before Redis is back is not written', async (t) => {
 test('one that is full takes who is revoked, or somebody would be let in by what is not there', async (t) => {
   const { redis, speak } = await start(t)
   const a = speak()
-  await a.restore()
   await redis.admin.config('SET', 'maxmemory', '1')
   t.teardown(() => redis.admin.config('SET', 'maxmemory', '0'))
+  await a.restore()
+  t.equal(await a.markers.has(randomUUID()), false)
   const id = randomUUID()
   a.markers.note([id])
   await a.markers.write()
