@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { ClientLeft, tooManyRequests } from '../errors.ts'
 import { createSharedLog } from './shared-log.ts'
 import { SlidingLog, type Log, type Slot } from './sliding-log.ts'
+import { createUnderWay } from './under-way.ts'
 import type { Decision } from './slot-table.ts'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Config } from '../config/index.ts'
@@ -72,8 +73,7 @@ export default fp(async (app) => {
 }, { name: 'rate-limit', dependencies: ['address', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'route', 'security'] })
 
 function createLimits (app: FastifyInstance, log: Log): Limits {
-  // Slots that may come back before their window has passed: so many attempts of each subject are under way.
-  const underWay = new Map<string, number>()
+  const underWay = createUnderWay()
   let slots = 0
 
   const decisions = app.metrics.seriesCounter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
@@ -134,32 +134,21 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   async function attempt<Result> (request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) {
     const who = hash('sha256', account, 'base64url')
-    const counted: Taken[] = []
+    const trial = underWay.begin()
     try {
       return await spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
         const result = await work()
         for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
         giveBack(request, reply, taken)
         return result
-      }, (slot) => {
-        counted.push(slot)
-        countUnderWay(slot, 1)
-      })
+      }, trial.add)
     } finally {
-      for (const slot of counted) countUnderWay(slot, -1)
+      trial.end()
     }
   }
 
-  function countUnderWay ({ dimension, value }: Slot, change: 1 | -1) {
-    const subject = `${dimension} ${value}`
-    const count = (underWay.get(subject) ?? 0) + change
-    if (count > 0) underWay.set(subject, count)
-    else underWay.delete(subject)
-  }
-
   function refuse (reply: FastifyReply, slot: Taken): never {
-    const mayFreeSoon = underWay.has(`${slot.dimension} ${slot.value}`)
-    const resetSeconds = mayFreeSoon ? SOON_SECONDS : Math.max(1, slot.resetSeconds)
+    const resetSeconds = underWay.has(slot) ? SOON_SECONDS : Math.max(1, slot.resetSeconds)
     tell(reply, [{ ...slot, resetSeconds }])
     throw tooManyRequests(resetSeconds)
   }
