@@ -69,9 +69,6 @@ export function declined (reason: string, retryAfterSeconds = RETRY_AFTER_SECOND
   return refusal(error, { reason, headers: { 'retry-after': String(retryAfterSeconds) } })
 }
 
-/** What another server has refused, to be told in our terms. */
-export const refusedElsewhere = (statusCode: number) => Object.assign(new Error('another server refuses it'), { statusCode })
-
 type Origin = { id: string, correlationId: string, path?: string }
 
 /** An RFC 9457 problem document: what `error` looks like from outside. */
@@ -96,10 +93,8 @@ function translate (error: Refusal): Refusal {
   if (codes.has(error.code)) return error
   if (error.validation) return refusal(new Validation(), { errors: faultsOf(error) })
   switch (error.statusCode) {
-    case 403: return new NotFound()   // what the file server of /docs says of a path that leaves its folder
     case 404: return new NotFound()
     case 408: return new RequestTimeout()
-    case 412: return new PreconditionFailed()
     case 413: return new PayloadTooLarge()
     case 415: return new UnsupportedMediaType()
   }

@@ -8,7 +8,7 @@ import type { FastifyRequest } from 'fastify'
 const SAMPLE_MS = 500
 const HEAP_SHARE = 0.9
 
-/** Refuses requests while the process itself cannot keep up; probes, which are not limited either, go on. */
+/** Refuses requests while the process itself cannot keep up; probes, and what operators look at, go on. */
 export default fp(async (app) => {
   let settledAt = Infinity
   app.addHook('onReady', async () => { settledAt = performance.now() + 2 * SAMPLE_MS })
@@ -19,7 +19,7 @@ export default fp(async (app) => {
     pressureHandler ({ route }: FastifyRequest, reply, type, value) {
       // A sample in which nothing was measured is called Infinity: one long pause, which is over. So is what held up the start.
       if (type === underPressure.TYPE_EVENT_LOOP_DELAY && (value === Infinity || performance.now() < settledAt)) return
-      if (route.config.limit !== 'none') throw declined(`the process is under pressure: ${type}`)
+      if (!route.config.isProbe && !route.config.isForOperators) throw declined(`the process is under pressure: ${type}`)
     }
   })
 }, { name: 'overload', dependencies: ['config', 'errors', 'route', 'security'] })

@@ -1,3 +1,4 @@
+import { readdir } from 'node:fs/promises'
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import Fastify, { type FastifyContextConfig, type RouteOptions } from 'fastify'
@@ -9,8 +10,37 @@ const SCHEMES = {
   operator: { type: 'http', scheme: 'bearer', description: 'OPS_TOKEN, where it is set' }
 } as const
 
-/** A service that knows the routes of another one by what they say of themselves: it answers with the OpenAPI 3.1 document of them, and Swagger UI to try it. */
-export async function createSite (version: string, routes: RouteOptions[]) {
+export type Document = { [part: string]: unknown, paths: Record<string, Record<string, object>> }
+/** `isDocument`: what browsers show, in contrast to what it is made of. */
+export type Page = { type: string, body: Buffer, etag: string, isDocument: boolean }
+/** The OpenAPI 3.1 document, and by path all there is to see: it, and Swagger UI to try it. */
+export type Site = { document: Document, pages: ReadonlyMap<string, Page> }
+
+// Of Swagger UI, for others than us.
+const NOT_SERVED = ['csp.json', 'index.html']
+// It fits a phone, and its page does not say so.
+const VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+
+/** Made by a service that knows the routes of another one by what they say of themselves, and asked for each page once: many who look cost no more memory than one. */
+export async function createSite (version: string, routes: RouteOptions[], tagOf: (text: string) => string): Promise<Site> {
+  const site = await open(version, routes)
+  const files = (await readdir(new URL('static', import.meta.resolve('@fastify/swagger-ui')))).filter((file) => !NOT_SERVED.includes(file))
+  const paths = ['/docs', '/docs/', '/docs/json', '/docs/yaml', ...[...files, 'swagger-initializer.js'].map((file) => `/docs/static/${file}`)]
+  const pages = await Promise.all(paths.map(async (path) => [path, await look(path)] as const))
+  const document = site.swagger() as unknown as Document
+  await site.close()
+  return { document, pages: new Map(pages) }
+
+  async function look (path: string): Promise<Page> {
+    const { headers, rawPayload } = await site.inject(path)
+    const type = String(headers['content-type'])
+    const isDocument = type.startsWith('text/html')
+    const body = isDocument ? Buffer.from(rawPayload.toString().replace('<title>', `${VIEWPORT}$&`)) : rawPayload
+    return { type, body, isDocument, etag: tagOf(body.toString('latin1')) }
+  }
+}
+
+async function open (version: string, routes: RouteOptions[]) {
   const site = Fastify({ exposeHeadRoutes: false })
   // Nothing is asked of these routes, so that nothing needs to be compiled.
   site.setValidatorCompiler(() => () => true)
