@@ -3,18 +3,25 @@ import pino from 'pino'
 const LATEST_MS = 20
 const BATCH_LENGTH = 8192
 const MOST_UNWRITTEN = 1_048_576
+const RETRY_MS = 100
+const TRIES_AT_EXIT = 10
 
 /**
  * Standard output, written to in batches: a system call a line costs a busy server more than all else of logging, and the stream's own
  * `minLength` would count what it holds anew with each line. Nothing is lost but by SIGKILL or an abort, or where it cannot be written,
- * as on a full disk: who cannot log still serves, keeps 1 MiB of it until it can, and drops what comes after.
+ * as on a full disk or in a pipe that nobody reads: who cannot log still serves, keeps 1 MiB of it until it can, and drops what comes after.
  */
 export function createDestination (fd: number = process.stdout.fd) {
-  const output = pino.destination({ dest: fd, sync: true, maxLength: MOST_UNWRITTEN })
-  output.on('error', () => {})
+  let tries = 0
+  // Between two tries it sleeps, and all that serves with it, so that it may do so at the end alone.
+  const output = pino.destination({ dest: fd, sync: true, maxLength: MOST_UNWRITTEN, retryEAGAIN: () => tries-- > 0 })
+  output.on('error', () => { timer ??= setTimeout(flush, RETRY_MS).unref() })
   let batch = ''
   let timer: NodeJS.Timeout | undefined
-  process.once('exit', flush)
+  process.once('exit', () => {
+    tries = TRIES_AT_EXIT
+    flush()
+  })
 
   return { write, flushSync: flush }
 
@@ -29,6 +36,7 @@ export function createDestination (fd: number = process.stdout.fd) {
     timer = undefined
     const lines = batch
     batch = ''
-    if (lines) output.write(lines)
+    // An empty one writes what could not be written before.
+    output.write(lines)
   }
 }

@@ -1,4 +1,5 @@
-import { openSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { constants, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type Test } from 'tap'
 import { createDestination } from '../../plugins/logging/destination.ts'
@@ -29,6 +30,28 @@ test('what waits is written when it has to be, as at the end of the process, and
   destination.flushSync()
   destination.flushSync()
   t.equal(written(), 'höflich\n')
+})
+
+test('a pipe that nobody reads holds up nobody, and gets all of it when somebody does', async (t) => {
+  const path = join(t.testdir({}), 'pipe')
+  execFileSync('mkfifo', [path])
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+  const destination = createDestination(fd)
+  const lines = Array.from({ length: 2000 }, (_, i) => `${i} ${LINE}`)
+  for (const line of lines) destination.write(line)
+  destination.flushSync()
+
+  let read = ''
+  const piece = Buffer.alloc(65_536)
+  await eventually(() => {
+    try {
+      for (;;) read += piece.toString('utf8', 0, readSync(fd, piece))
+    } catch (error) {
+      t.equal((error as NodeJS.ErrnoException).code, 'EAGAIN', 'all that is there is read')
+    }
+    return read.length === lines.join('').length
+  })
+  t.equal(read, lines.join(''))
 })
 
 test('what cannot be written, as on a full disk, harms nobody', async (t) => {
