@@ -19,7 +19,7 @@ const { stateFolder } = await import('./plugins/config/state-folder.ts')
 const SWEEP_MS = 250
 const PORTS_TO_TRY = 20
 
-let running: { app: FastifyInstance, closePort: () => Promise<void>, sweep: () => void, countUncaught: () => void } | undefined
+let running: { app: FastifyInstance, countUncaught: () => void } & ReturnType<typeof closing> | undefined
 let database: ReturnType<typeof startDatabase> | undefined
 
 try {
@@ -90,11 +90,11 @@ function sentenceOf (error: Error) {
 }
 
 /** Unready at once, still serving while load balancers notice, then closed when all is answered, or nothing more can be. */
-async function drain ({ app, closePort, sweep }: NonNullable<typeof running>) {
+async function drain ({ app, closePort, sweep, cut }: NonNullable<typeof running>) {
   const { listening } = app.server
   app.health.drain()
   if (listening) await delay(app.config.SHUTDOWN_DELAY)
-  setTimeout(() => app.server.closeAllConnections(), app.config.REQUEST_TIMEOUT)
+  setTimeout(cut, app.config.REQUEST_TIMEOUT)
   if (listening) await closePort()
   setInterval(sweep, SWEEP_MS)
   await app.close()

@@ -102,7 +102,11 @@ export class Deadline implements Signal {
 const BODILESS = ['GET', 'HEAD']
 
 function expire (request: FastifyRequest, reply: FastifyReply) {
-  if (reply.raw.headersSent) return
+  if (reply.raw.headersSent) {
+    // From now on it has to get on: who reads nothing for as long again is not waited for.
+    request.raw.socket.setTimeout(request.server.config.REQUEST_TIMEOUT)
+    return
+  }
   const isComing = request.raw.complete === false && !BODILESS.includes(request.method)
   if (isComing) reply.header('connection', 'close').send(new RequestTimeout())
   else request.deadline.end(declined('the time for an answer is over'))

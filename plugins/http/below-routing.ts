@@ -7,8 +7,8 @@ import type { FastifyInstance } from 'fastify'
 // As in `methods`.
 const { STATUS_CODES } = process.getBuiltinModule('http')
 
-/** `_httpMessage` is the answer that is to be sent next. */
-export type Connection = Socket & { _httpMessage?: ServerResponse & { req: IncomingMessage } }
+/** `_httpMessage` is the answer that is to be sent next, `incoming` the request that is read, or was last. */
+export type Connection = Socket & { _httpMessage?: ServerResponse & { req: IncomingMessage }, parser?: { incoming?: IncomingMessage | null } | null }
 type Bare = { status: number, headers: Record<string, string>, body: string }
 
 /** How long a client may still send, or wait for its answer, when one half of its connection is closed. */
@@ -28,10 +28,22 @@ export function clientErrorHandler (this: FastifyInstance, error: Error & { code
     socket.destroy()
     return
   }
+  if (isAnswered(socket)) {
+    socket.end()
+    linger(socket)
+    return
+  }
   const { rawPacket } = error as { rawPacket?: Buffer }
   const isHead = rawPacket?.subarray(0, HEAD.length).equals(HEAD)
   const answer = bare(this, refusalOf(error), { reason: error.code })
   inTurn(socket, () => sendBare(socket, isHead ? { ...answer, body: '' } : answer))
+}
+
+/** Whether the request that is being read has had its answer already: what then goes wrong with its body is told to nobody, who would take it for the next one's. */
+function isAnswered ({ _httpMessage: begun, parser }: Connection) {
+  const incoming = parser?.incoming
+  if (!incoming || incoming.complete) return false
+  return !begun || (begun.req === incoming && begun.writableEnded)
 }
 
 function refusalOf ({ code }: { code?: string }): Refusal {

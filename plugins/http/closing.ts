@@ -16,6 +16,12 @@ export function closing (server: Server) {
     sockets.add(socket.once('close', () => sockets.delete(socket)))
   })
 
+  // Node takes a connection for idle as soon as its answer is handed over, written or not, and closes those that are so as it closes the port, too.
+  const { closeIdleConnections } = server
+  server.closeIdleConnections = () => {
+    if (sockets.values().every(({ writableLength }) => writableLength === 0)) closeIdleConnections.call(server)
+  }
+
   return {
     /**
      * Closes the port when nobody waits at it. The kernel takes connections before Node knows of them; as the port closes it resets those, with the
@@ -44,6 +50,11 @@ export function closing (server: Server) {
       await turn()
       server.closeIdleConnections()
       sockets.forEach((socket) => socket.bytesRead === 0 && socket.destroy())
+    },
+
+    /** Closes all there are, those too that are no longer Node's, since they asked for a tunnel. */
+    cut () {
+      sockets.forEach((socket) => socket.destroy())
     }
   }
 }

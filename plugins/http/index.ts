@@ -34,9 +34,11 @@ export default fp(async (app) => {
   // Node leaves the socket of a CONNECT to us: an error nobody listens for would end the process, an open one would hold up its stop.
   app.server.on('connect', (raw: IncomingMessage, socket: Connection) => {
     socket.on('error', () => {})
+    // Where nobody reads the answers before it, its own never has its turn.
+    socket.setTimeout(app.config.REQUEST_TIMEOUT, () => socket.destroy())
     inTurn(socket, () => sendBare(socket, bare(app, refusal(new MethodNotAllowed(), { headers: { allow: '' } }), { raw })))
   })
-}, { name: 'http', dependencies: ['errors', 'health', 'http-metrics', 'ids', 'rate-limit', 'route', 'security'] })
+}, { name: 'http', dependencies: ['config', 'errors', 'health', 'http-metrics', 'ids', 'rate-limit', 'route', 'security'] })
 
 /** What two readers of this request could understand in two ways (RFC 9112 sections 3.2, 6.1 and 2.3). */
 function ambiguityOf (raw: IncomingMessage): string | undefined {
@@ -57,7 +59,7 @@ function count ({ rawHeaders }: IncomingMessage, name: string) {
 
 /** Answers what the router refuses before any hook runs: a malformed path, a parameter that is too long. */
 export function frameworkErrors (error: FastifyError, request: FastifyRequest, reply: FastifyReply) {
-  if (request.server.health.isDraining) reply.header('connection', 'close')
+  if (request.server.health.isDraining || ambiguityOf(request.raw) || request.raw.headers.upgrade !== undefined) reply.header('connection', 'close')
   answer(error, request, reply)
   request.server.countRefused(reply.statusCode, request.problem!)
   request.log.info({ method: request.method, route: null, statusCode: reply.statusCode }, 'request')

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -47,6 +47,16 @@ async function start (t: Test, config: RouteShorthandOptions['config'] = {}, lon
     }
   }
 }
+
+test('who reads nothing of a long answer is not waited for', async (t) => {
+  const { app, ask, begun, work } = await start(t, {}, LONGEST_MS)
+  const accepted = once(app.server, 'connection') as Promise<[Socket]>
+  ask(`${START.get}\r\n`).pause()
+  const [[socket]] = [await accepted, await begun]
+  work.resolve('x'.repeat(20_000_000))
+  await once(socket, 'close')
+  t.ok(socket.destroyed)
+})
 
 const leaving: [what: string, request: string, how: 'destroy' | 'resetAndDestroy'][] = [
   ['a GET', `${START.get}\r\n`, 'resetAndDestroy'], ['a POST whose body was read', `${START.post}${BODY}{}`, 'resetAndDestroy'], ['one that says no more', `${START.post}${BODY}{}`, 'destroy']

@@ -1,10 +1,10 @@
 import { once } from 'node:events'
 import { Agent, createServer, get, type IncomingMessage } from 'node:http'
+import { connect, type AddressInfo, type Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import { Worker } from 'node:worker_threads'
 import { test, type Test } from 'tap'
 import { closing } from '../../plugins/http/closing.ts'
-import type { Socket } from 'node:net'
 
 test('who connected while the loop was busy is answered as the port closes, and nobody after', async (t) => {
   const { port, closePort, client } = await serve(t)
@@ -52,6 +52,31 @@ test('connections that are idle are closed before the port, so that nobody comes
   await closePort()
 
   t.equal(wasOpen, false)
+})
+
+test('an answer that was handed over and is not yet written is not cut, but by who says so', async (t) => {
+  const big = Buffer.alloc(20_000_000)
+  const server = createServer((request, response) => response.end(big))
+  const { closePort, sweep, cut } = closing(server)
+  await once(server.listen(0, '127.0.0.1'), 'listening')
+  const { port } = server.address() as AddressInfo
+  const ask = async () => {
+    const socket = connect(port, '127.0.0.1').on('error', () => {}).pause()
+    socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+    await once(server, 'request')
+    return socket
+  }
+  const [reader, other] = [await ask(), await ask()]
+  await closePort()
+  await sweep()
+  let bytes = 0
+  reader.on('data', ({ length }) => { bytes += length }).resume()
+  await once(reader, 'end')
+  t.ok(bytes > big.length)
+  const closed = once(server, 'close')
+  cut()
+  await closed
+  other.destroy()
 })
 
 test('a loop that is always busy keeps the port open for a second at most', async (t) => {

@@ -56,6 +56,21 @@ test('a host that is missing, twice there or none closes the connection as well'
   }
 })
 
+test('a path that leads nowhere is no way round that', async (t) => {
+  const { send } = await wire(await build(t))
+  for (const [path, status] of [['/%zz', 400], [`/me/sessions/${'x'.repeat(101)}`, 414]] as const) {
+    const heads = [
+      request(`GET ${path}`), request(`GET ${path}`, 'Host: localhost', 'Host: other'), request(`POST ${path}`, 'Host: localhost', 'Transfer-Encoding: gzip, chunked') + '0\r\n\r\n',
+      `GET ${path} HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`, request(`GET ${path}`, 'Host: localhost', 'Upgrade: x', 'Connection: upgrade')
+    ]
+    for (const text of heads) {
+      const answer = await send(text + LAST)
+      t.same(statuses(answer), [status], JSON.stringify(text))
+      t.equal(answer.headers.connection, 'close')
+    }
+  }
+})
+
 test('a coding of the transfer that is not known here is refused, since the body would be taken for what it is not', async (t) => {
   const { send } = await wire(await build(t))
   for (const coding of ['gzip, chunked', 'deflate,chunked', 'x, chunked']) {

@@ -118,6 +118,35 @@ test('an answer that has begun is not followed by another one', async (t) => {
   await once(socket, 'close')
 })
 
+test('a request that has its answer gets no second one, whatever becomes of its body', async (t) => {
+  const app = await build(t)
+  const { port } = await wire(app)
+  Object.assign(app.server, { headersTimeout: 300, requestTimeout: 300 })
+  const chunked = (line: string, type = 'application/json') => `${line} HTTP/1.1\r\nHost: localhost\r\nContent-Type: ${type}\r\nTransfer-Encoding: chunked\r\n\r\n`
+  for (const [request, status] of [[chunked('POST /auth/logout'), 401], [chunked('POST /health'), 405], [chunked('OPTIONS /me'), 204], [chunked('POST /auth/login', 'text/plain'), 415], [chunked('POST /nothing'), 404], [chunked('GET /health'), 200]] as const) {
+    for (const [what, rest] of [['a bad chunk', 'zz\r\n'], ['a body that never comes', '']]) {
+      const socket = connect(port).setEncoding('utf8').on('error', () => {})
+      socket.write(request)
+      let answers = String(await once(socket, 'data'))
+      socket.on('data', (more) => { answers += more }).write(rest!)
+      await once(socket, 'close')
+      t.same([...answers.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)), [status], `${request} ${what}`)
+    }
+  }
+})
+
+test('a tunnel is not waited for that is asked for after answers that nobody reads', async (t) => {
+  const app = await build(t, { REQUEST_TIMEOUT: '300' })
+  const { port } = await wire(app)
+  const socket = connect(port).on('error', () => {}).pause()
+  t.teardown(() => socket.destroy())
+  const asked = once(app.server, 'connect')
+  socket.write('GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(10) + 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n')
+  const [, ours] = await asked as [unknown, Socket]
+  await once(ours, 'close')
+  t.ok(ours.destroyed)
+})
+
 test('a client that breaks off leaves nothing behind', async (t) => {
   const app = await build(t)
   const { port, send } = await wire(app)
