@@ -38,6 +38,7 @@ export async function missingMethods (app: FastifyInstance) {
       onRequest: refuse,      // before the body is parsed
       handler: refuse
     })
-    app.route({ url, method: 'OPTIONS', schema: { hide: true }, onRequest: tell, handler: tell })
+    // Not counted: where an address has asked too often, a browser would never send what counts for its user alone.
+    app.route({ url, method: 'OPTIONS', config: { limit: 'none' }, schema: { hide: true }, onRequest: tell, handler: tell })
   }
 }

@@ -22,7 +22,7 @@ function parse (field: unknown) {
 
 const PUBLIC: InjectOptions[] = [
   { url: '/api' }, { url: '/api?page=2' }, { url: '/api?page=3' }, { url: '/api/' }, { url: '//api' }, { url: '/API' }, { url: '/api', method: 'HEAD' },
-  { url: '/api', method: 'DELETE' }, { url: '/api', method: 'OPTIONS' }, { url: '/nothing' }, { url: '/nothing/else', method: 'POST' },
+  { url: '/api', method: 'DELETE' }, { url: '/nothing', method: 'OPTIONS' }, { url: '/nothing' }, { url: '/nothing/else', method: 'POST' },
   { url: '/status' }, { url: '/.well-known/jwks.json' }, { url: '/auth/login' }, { url: '/health', method: 'POST' }, { url: '/docs/nothing.js' },
   { url: '/me' }, { url: '/me', method: 'HEAD' }, { url: '/me', method: 'POST' }, { url: '/me/', headers: bearer('a.b.c') }, { url: '/me', headers: { authorization: 'Basic YTpi' } },
   { url: '/me/sessions', headers: bearer('a.b.c') }, { url: '/me/sessions/1', method: 'DELETE', headers: bearer('') }, { url: '/auth/logout', method: 'POST' },
@@ -72,10 +72,12 @@ test('of 20 times as many requests at once exactly as many pass as the limit say
   t.equal(answers.filter(({ statusCode }) => statusCode === 429).length, 1140)
 })
 
-test('probes and the documentation are not limited, and cost the address nothing', async (t) => {
+test('probes, preflights and the documentation are not limited, and cost the address nothing', async (t) => {
   const app = await build(t, ADDRESS)
   const exempt: InjectOptions[] = [{ url: '/health' }, { url: '/health', method: 'HEAD' }, { url: '/ready' }, { url: '/docs/json' }, { url: '/docs/yaml' }, { url: '/docs' }, { url: '/docs/static/swagger-ui.css' }]
   for (let i = 0; i < 2; i++) {
+    const preflight = await ask(app, A, { url: '/me', method: 'OPTIONS' })
+    t.match([preflight.statusCode, preflight.headers.ratelimit], [204, undefined])
     for (const options of exempt) {
       const { statusCode, headers } = await ask(app, A, options)
       t.equal(statusCode, 200, String(options.url))
