@@ -18,6 +18,11 @@ const KEEP_ROWS = 10_000
 const MOST_SHOWN = 20
 const EVERY_MS = 5000
 
+// Alertmanager tells of a group once a minute at most. Where Prometheus did not reach it for some minutes it takes an alert for over, and goes on later with the start that it had.
+const MAY_BE_LATE = "known.received_at > excluded.received_at - interval '45 seconds'"
+// It repeats what goes on, within a day where it was not told to be slower; of what ends while it is silenced it never tells.
+const IS_FIRING = "status = 'firing' and received_at > now() - interval '25 hours'"
+
 /** The alerts that Alertmanager told of: one row for each fingerprint and start, which changes as long as it is told of. */
 export function createAlertStore (db: FastifyInstance['db']) {
   let overview = { counts: { total: 0, firing: 0, resolved: 0 }, firing: [] as Firing[] }
@@ -36,7 +41,8 @@ export function createAlertStore (db: FastifyInstance['db']) {
           as told (id, fingerprint, name, status, severity, summary, description, labels, starts_at, ends_at)
         order by fingerprint, starts_at
         on conflict (fingerprint, starts_at) do update
-        set status = greatest(known.status, excluded.status), ends_at = coalesce(excluded.ends_at, known.ends_at),
+        set status = case when ${MAY_BE_LATE} then greatest(known.status, excluded.status) else excluded.status end,
+            ends_at = case when ${MAY_BE_LATE} then coalesce(excluded.ends_at, known.ends_at) else excluded.ends_at end,
             summary = excluded.summary, description = excluded.description, received_at = excluded.received_at
         returning id, fingerprint, name, status, severity, starts_at as "startsAt"`,
       [alerts.map(() => uuidv7()), column('fingerprint'), column('name'), column('status'), column('severity'), column('summary'), column('description'), labels, column('startsAt'), column('endsAt')])
@@ -80,14 +86,14 @@ export function createAlertStore (db: FastifyInstance['db']) {
 
 // Reads them all, which are never many.
 const COUNTS = `
-  select count(*)::int as total, count(*) filter (where status = 'firing')::int as firing, count(*) filter (where status = 'resolved')::int as resolved,
+  select count(*)::int as total, count(*) filter (where ${IS_FIRING})::int as firing, count(*) filter (where status = 'resolved')::int as resolved,
          count(*) filter (where severity = 'critical')::int as critical, count(*) filter (where severity = 'warning')::int as warning,
          count(*) filter (where severity = 'info')::int as info
   from alerts where received_at > now() - interval '${KEEP_DAYS} days'`
 
 const SHOWN = `
   select name, severity, starts_at as since from alerts
-  where received_at > now() - interval '${KEEP_DAYS} days' and status = 'firing'
+  where ${IS_FIRING}
   order by received_at desc, id desc limit ${MOST_SHOWN}`
 
 const countsOf = ([row]: Counts[]) => row!      // an aggregate is always one row

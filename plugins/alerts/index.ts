@@ -61,6 +61,7 @@ export default fp(async (app) => {
 
   let wasReady = true
   app.health.onChange(() => {
+    if (app.health.isDraining) return
     const isReady = app.health.isReady()
     if (isReady === wasReady || !app.health.hasRisen()) return
     wasReady = isReady

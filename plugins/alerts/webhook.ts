@@ -11,6 +11,7 @@ const TRIES = 8
 const ANSWER_WITHIN_MS = 3000
 const SHORTEST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 30_000
+const FAREWELL_MS = 1000
 
 /** Exponential backoff with full jitter: eight tries take about a minute. */
 const backoffMs = (failures: number) => SHORTEST_PAUSE_MS + Math.random() * Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** failures)
@@ -19,6 +20,7 @@ const backoffMs = (failures: number) => SHORTEST_PAUSE_MS + Math.random() * Math
 export function createWebhook ({ url, breaker, log, onResult, pauseMs = backoffMs }: Needs) {
   const waiting: string[] = []
   const closing = new AbortController()
+  const ending = new AbortController()
   let sending: Promise<void> | undefined
 
   return {
@@ -32,9 +34,12 @@ export function createWebhook ({ url, breaker, log, onResult, pauseMs = backoffM
       sending ??= sendAll().finally(() => { sending = undefined })
     },
 
+    /** What still waits is tried once, within a second in all. */
     async close () {
       closing.abort()
+      const timer = setTimeout(() => ending.abort(), FAREWELL_MS)
       await sending
+      clearTimeout(timer)
     }
   }
 
@@ -46,13 +51,13 @@ export function createWebhook ({ url, breaker, log, onResult, pauseMs = backoffM
   }
 
   async function deliver (text: string) {
-    for (let failures = 1; !closing.signal.aborted; failures++) {
+    for (let failures = 1; ; failures++) {
       try {
         await breaker.run(() => post(text))
         onResult('delivered')
         return
       } catch (error) {
-        if (failures === TRIES) {
+        if (failures === TRIES || closing.signal.aborted) {
           onResult('failed')
           log.warn({ err: error, text }, 'an alert could not be forwarded')
           return
@@ -68,7 +73,7 @@ export function createWebhook ({ url, breaker, log, onResult, pauseMs = backoffM
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ text }),
       redirect: 'error',
-      signal: AbortSignal.any([closing.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)])
+      signal: AbortSignal.any([ending.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)])
     })
     if (!ok) throw new Error(`the webhook answered ${status}`)
   }

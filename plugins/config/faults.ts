@@ -85,6 +85,7 @@ function listFaults (env: Env) {
   if (!listOf(env.REDIS_CLUSTER_NODES).every((node) => isRedisNode(node, /^\/?$/))) faults.push('REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port')
   if (env.REDIS_URL && !isRedisNode(env.REDIS_URL, /^(\/\d*)?$/)) faults.push('REDIS_URL is no URL with a host, and the number of a database after it or nothing')
   if (env.OTEL_EXPORTER_OTLP_ENDPOINT && !URL.canParse(env.OTEL_EXPORTER_OTLP_ENDPOINT)) faults.push('OTEL_EXPORTER_OTLP_ENDPOINT is no URL with a host')
+  if (env.ALERT_WEBHOOK_URL && !isFetchable(env.ALERT_WEBHOOK_URL)) faults.push('ALERT_WEBHOOK_URL is no URL with a host, and without a user and a password')
   return faults
 }
 
@@ -99,6 +100,12 @@ function isOrigin (text: string) {
 function isRedisNode (node: string, path: RegExp) {
   const { protocol = '', hostname = '', pathname = '' } = URL.parse(node.includes('://') ? node : `redis://${node}`) ?? {}
   return ['redis:', 'rediss:'].includes(protocol) && hostname !== '' && path.test(pathname)
+}
+
+// What fetch() refuses, with an error that quotes it.
+function isFetchable (text: string) {
+  const url = URL.parse(text)
+  return url !== null && url.username === '' && url.password === ''
 }
 
 // Neither a number of hops nor a name like `loopback`, which Fastify would take: what is trusted is spelled out.

@@ -172,6 +172,9 @@ test('a Redis and a collector are URLs, and the nodes of a cluster are addresses
     t.equal(onlyFaultOf({ ...made, REDIS_CLUSTER_NODES }), 'REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port', REDIS_CLUSTER_NODES)
   }
   for (const endpoint of ['http://', 'https://a b']) t.equal(onlyFaultOf({ ...made, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }), 'OTEL_EXPORTER_OTLP_ENDPOINT is no URL with a host', endpoint)
+  for (const url of ['https://', 'https://a:99999/services', 'https://user@a/', 'https://user:password@a/services', 'https://:password@a/']) {
+    t.equal(onlyFaultOf({ ...made, ALERT_WEBHOOK_URL: url }), 'ALERT_WEBHOOK_URL is no URL with a host, and without a user and a password', url)
+  }
   for (const REDIS_URL of ['redis://a', 'redis://a/', 'rediss://:p@a:1/15']) t.same(faultsOf({ ...made, REDIS_URL }), [])
   for (const REDIS_URL of ['redis://', 'redis://a:port', 'redis://a b', 'redis://a/name', 'redis://a/0/', 'redis://a/0x1']) {
     t.equal(onlyFaultOf({ ...made, REDIS_URL }), 'REDIS_URL is no URL with a host, and the number of a database after it or nothing', REDIS_URL)
