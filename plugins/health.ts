@@ -10,7 +10,9 @@ declare module 'fastify' {
 type HealthState = 'up' | 'down' | 'degraded' | 'disabled'
 
 const INTERVAL_MS = 1000
-const INTERVAL_AT_START_MS = 50
+// Until all has been up once; each time half as long again.
+const FIRST_INTERVAL_MS = 50
+const BACKOFF = 1.5
 const DEADLINE_MS = 1000
 const FAILURES_TO_FALL = 3
 const SUCCESSES_TO_RISE = 2
@@ -123,6 +125,7 @@ export default fp(async (app) => {
 
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
+  let interval = FIRST_INTERVAL_MS
   app.addHook('onReady', async function watch () { timer = setTimeout(round, 0).unref() })
   app.addHook('onClose', async () => {
     isClosed = true
@@ -132,8 +135,15 @@ export default fp(async (app) => {
   async function round () {
     const startedAt = performance.now()
     await health.checkNow()
-    const interval = health.hasRisen() ? INTERVAL_MS : INTERVAL_AT_START_MS
-    if (!isClosed) timer = setTimeout(round, Math.max(0, startedAt + interval - performance.now())).unref()
+    if (!isClosed) timer = setTimeout(round, Math.max(0, startedAt + nextInterval() - performance.now())).unref()
+  }
+
+  // A fleet that starts while PostgreSQL is away does not knock all at once.
+  function nextInterval () {
+    if (health.hasRisen()) return INTERVAL_MS
+    const spread = interval * (0.5 + Math.random() / 2)
+    interval = Math.min(interval * BACKOFF, INTERVAL_MS)
+    return spread
   }
 
   app.addHook('onSend', function sayGoodbye (request, reply, payload, done) {
@@ -155,7 +165,7 @@ function measure ({ health, metrics }: FastifyInstance) {
   const transitions = metrics.counter({ name: 'microts_ready_transitions_total', help: 'Changes of readiness', labelNames: ['to'] })
   let wasReady = false
   health.onChange(() => {
-    if (health.isReady() === wasReady) return
+    if (health.isDraining || health.isReady() === wasReady) return
     wasReady = !wasReady
     transitions.inc({ to: wasReady ? 'ready' : 'unready' })
   })

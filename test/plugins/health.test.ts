@@ -110,6 +110,23 @@ test('a check that does not answer within a second has failed', async (t) => {
   t.match(error, { message: 'no answer within 1000 ms' })
 })
 
+test('until all has been up once it asks less and less often', async (t) => {
+  const app = await buildApp(loadConfig(settings))
+  t.teardown(() => app.close())
+  const begun: number[] = []
+  const enough = Promise.withResolvers<void>()
+  app.health.add('database', async () => {
+    begun.push(performance.now())
+    if (begun.length < 8) throw new Error('away')
+    enough.resolve()
+  })
+  await app.ready()
+  await enough.promise
+  await app.health.risen
+  const waits = begun.slice(1).map((at, i) => at - begun[i]!)
+  waits.forEach((ms, i) => t.ok(ms > 25 * 1.5 ** i - 2, `${Math.round(ms)} ms`))
+})
+
 test('nothing is checked after closing', async (t) => {
   const app = await buildApp(loadConfig(settings))
   const { promise: open, resolve: release } = Promise.withResolvers<void>()
