@@ -44,8 +44,9 @@ async function generate (_: string[], values: Values) {
   const { privateKey } = generateKeyPairSync('ed25519')
   await withLock(file, async ({ text }, replace) => {
     const { keys, ...others } = text.trim() === '' ? { keys: [] } : read(text, file).jwks
-    const nbf = keys.length === 0 ? 0 : Math.ceil(Date.now() / 1000) + 2 * JWKS_MAX_AGE_SECONDS
-    const after = spell({ ...others, keys: [...keys, { ...privateKey.export({ format: 'jwk' }), nbf }] })
+    const now = Math.ceil(Date.now() / 1000)
+    const nbf = keys.length === 0 ? 0 : now + 2 * JWKS_MAX_AGE_SECONDS
+    const after = spell({ ...others, keys: [...keys, { ...privateKey.export({ format: 'jwk' }), iat: now, nbf }] })
     await replace(after)
     const { kid } = parseKeys(after).keys.at(-1)!
     if (nbf === 0) write(`${kid}  signs at once`)

@@ -1,8 +1,8 @@
 import { createHash, createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 
 type PublicJwk = { kty: 'OKP', crv: 'Ed25519', x: string, kid: string, alg: 'EdDSA', use: 'sig' }
-type PrivateJwk = { kty: string, crv: string, d: string, x: string, nbf?: number }
-export type Key = { kid: string, notBefore: number, privateKey: KeyObject, publicPem: string, jwk: PublicJwk }
+type PrivateJwk = { kty: string, crv: string, d: string, x: string, iat?: number, nbf?: number }
+export type Key = { kid: string, notBefore: number, madeAt: number | undefined, privateKey: KeyObject, publicPem: string, jwk: PublicJwk }
 
 /** A set of keys: all of them verify and are published, one of them signs. */
 export interface KeySet {
@@ -27,7 +27,7 @@ export function parseKeys (json: string, now = Date.now): KeySet {
   return { keys, signer, byId: (kid) => byId.get(kid) }
 }
 
-function toKey ({ kty, crv, d, x, nbf = 0 }: PrivateJwk): Key {
+function toKey ({ kty, crv, d, x, iat, nbf = 0 }: PrivateJwk): Key {
   if (kty !== 'OKP' || crv !== 'Ed25519') throw new Error('only Ed25519 keys sign')
   if (typeof nbf !== 'number' || Number.isNaN(new Date(nbf * 1000).getTime())) throw new Error('nbf is no time in seconds')
   const privateKey = createPrivateKey({ key: { kty, crv, d, x }, format: 'jwk' })
@@ -38,6 +38,7 @@ function toKey ({ kty, crv, d, x, nbf = 0 }: PrivateJwk): Key {
   return {
     kid,
     notBefore: nbf,
+    madeAt: typeof iat === 'number' ? iat : undefined,
     privateKey,
     publicPem: publicKey.export({ format: 'pem', type: 'spki' }).toString(),
     jwk: { kty, crv, x, kid, alg: 'EdDSA', use: 'sig' }

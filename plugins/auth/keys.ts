@@ -69,12 +69,13 @@ export default fp(async (app) => {
   app.decorate('keys', keys)
   app.metrics.gauge({
     name: 'microts_signing_key_since_timestamp_seconds',
-    help: 'Since when the key that signs may sign, in seconds since 1970; unknown for one without nbf',
+    help: 'Since when the key that signs may sign, or when it was made, in seconds since 1970; unknown for one with neither nbf nor iat',
     labelNames: ['kid'],
     collect () {
       this.reset()
-      const { kid, notBefore } = keys.current.signer()
-      if (notBefore > 0) this.set({ kid }, notBefore)
+      const { kid, notBefore, madeAt } = keys.current.signer()
+      const since = notBefore > 0 ? notBefore : madeAt
+      if (since !== undefined) this.set({ kid }, since)
     }
   })
   const timer = setInterval(keys.reread, READ_EVERY_MS).unref()

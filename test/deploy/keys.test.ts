@@ -45,7 +45,7 @@ test('the first key signs at once, the next when everybody has had the time to f
   const [one, two] = await keys()
   t.match(first, `${kidOf(one)}  signs at once`)
   t.match(second, `${kidOf(two)}  signs from ${rfc3339(NOW + 600)}: every replica needs the file before ${rfc3339(NOW + 300)}`)
-  t.same([one.nbf, two.nbf], [0, NOW + 600])
+  t.match([one, two], [{ iat: NOW, nbf: 0 }, { iat: NOW, nbf: NOW + 600 }])
   t.same(await readdir(folder), [basename(path)], 'and nothing is left beside it')
   t.equal((await stat(path)).mode & 0o777, 0o600)
   await isDiscreet()

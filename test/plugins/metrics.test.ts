@@ -83,11 +83,13 @@ test('an outage can be seen: the check, readiness, the breaker and the age of wh
   t.ok(after['microts_breaker_transitions_total{breaker="database",to="open"}']! >= 1)
 })
 
-test('a key that has a date tells since when it signs', async (t) => {
+test('a key that has a date tells since when it signs, or when it was made', async (t) => {
   const app = await build(t)
   t.same(Object.keys(await samples(app)).filter((name) => name.startsWith('microts_signing_key')), [])
   const [jwk] = JSON.parse(String(app.config.JWT_KEYS)).keys
   const nbf = Math.floor((performance.timeOrigin + performance.now()) / 1000) - 60
-  const dated = await build(t, { JWT_KEYS: JSON.stringify({ keys: [{ ...jwk, nbf }] }) })
-  t.equal((await samples(dated))[`microts_signing_key_since_timestamp_seconds{kid="${dated.keys.current.signer().kid}"}`], nbf)
+  for (const [dates, since] of [[{ nbf }, nbf], [{ iat: nbf - 600, nbf }, nbf], [{ iat: nbf, nbf: 0 }, nbf], [{ iat: 'yesterday' }, undefined]] as const) {
+    const dated = await build(t, { JWT_KEYS: JSON.stringify({ keys: [{ ...jwk, ...dates }] }) })
+    t.equal((await samples(dated))[`microts_signing_key_since_timestamp_seconds{kid="${dated.keys.current.signer().kid}"}`], since)
+  }
 })
