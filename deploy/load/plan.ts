@@ -39,6 +39,7 @@ export function judge (action: Action, { status, ms, retryAfter }: Answer, { has
   const { success, objective } = ACTIONS[action]
   const isSlow = (name: 'latency' | 'hashing-latency' | 'refusals') => ms > OBJECTIVES[name].withinMs
   if (status === 429) return { kind: 'limited', missed: {} }
+  if (!objective) return { kind: status === success ? 'good' : 'failed', missed: {} }
   if (status === 503 && hasFlood && objective === 'hashing-latency' && retryAfter) return { kind: 'refused', missed: { refusals: isSlow('refusals') } }
   if (status !== success) return { kind: 'failed', missed: { availability: true } }
   return { kind: 'good', missed: { availability: false, [objective]: isSlow(objective) } }

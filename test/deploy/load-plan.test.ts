@@ -20,10 +20,12 @@ test('the objectives are those of the alerts', async (t) => {
     if (withinMs) t.match(exprOf('job:microts_missed:rate5m', objective), `le="${withinMs / 1000}"`, objective)
   }
   const hashing = [...exprOf('job:microts_judged:rate5m', 'hashing-latency').matchAll(/route=~?"([^"]+)"(?:,method="(\w+)")?/g)]
+  const [, unjudged = ''] = /route!~"([^"]+)"/.exec(exprOf('job:microts_judged:rate5m', 'availability'))!
   for (const action of actionNames) {
     const { method, path, objective } = ACTIONS[action]
     const isHashing = hashing.some(([, routes, only = method]) => RegExp(`^(${routes})$`).test(path) && only === method)
-    t.equal(objective, isHashing ? 'hashing-latency' : 'latency', action)
+    const isJudged = !unjudged.split('|').includes(path)
+    t.equal(objective, isHashing ? 'hashing-latency' : isJudged ? 'latency' : undefined, action)
   }
 })
 
@@ -66,6 +68,8 @@ test('an answer is judged by what was asked', async (t) => {
   t.same(judge('me', { status: 200, ms: 250 }, calm), { kind: 'good', missed: { availability: false, latency: false } })
   t.same(judge('me', { status: 200, ms: 251 }, calm), { kind: 'good', missed: { availability: false, latency: true } })
   t.same(judge('register', { status: 201, ms: 2501 }, calm), { kind: 'good', missed: { availability: false, 'hashing-latency': true } })
+  t.same(judge('health', { status: 200, ms: 251 }, calm), { kind: 'good', missed: {} })
+  t.same(judge('health', refusal, flood), { kind: 'failed', missed: {} })
   t.same(judge('login', refusal, flood), { kind: 'refused', missed: { refusals: false } })
   t.same(judge('leave', { ...refusal, ms: 101 }, flood), { kind: 'refused', missed: { refusals: true } })
   for (const [action, answer, plan] of [

@@ -41,7 +41,8 @@ const anchors = new Set(Array.from(playbook.matchAll(/^#+ (.+)$/gm), ([, heading
 const OTHERS = new Map([
   ['up', []],
   ['ALERTS', ['alertname', 'alertstate', 'severity', 'objective', 'breaker']],
-  ['probe_ssl_earliest_cert_expiry', []]
+  ['probe_ssl_earliest_cert_expiry', []],
+  ['probe_success', []]
 ])
 const OF_PROMETHEUS = ['job', 'instance']
 

@@ -8,6 +8,7 @@ import { schemaFaults, unknownFields } from './kubernetes-schemas.ts'
 import { folder } from './kustomize.ts'
 import { containerOf, manifestsOf, only, OVERLAYS, selects } from './manifests-of.ts'
 import type { IProbe } from 'kubernetes-models/v1'
+import contract from '../../deploy/openapi.json' with { type: 'json' }
 import type { Manifest } from './manifests-of.ts'
 
 const MARGIN_SECONDS = 5
@@ -102,6 +103,13 @@ for (const overlay of OVERLAYS) {
     t.ok(api.topologySpreadConstraints!.every(({ labelSelector }) => selects(labelSelector!.matchLabels, deployment!.template.metadata!.labels)))
   })
 
+  test(`${overlay}: clients reach all that is for them, and nothing that is for operators`, async (t) => {
+    const { paths: entrances } = only(overlay, 'Ingress').spec!.rules![0]!.http!
+    for (const { backend } of entrances) t.match(backend, { service: { name: 'microts', port: { name: 'http' } } })
+    const isOpen = (path: string) => entrances.some((entrance) => path === entrance.path || (entrance.pathType === 'Prefix' && path.startsWith(`${entrance.path}/`)))
+    for (const path of ['/docs', '/docs/json', ...Object.keys(contract.paths)]) t.equal(isOpen(path), !/^\/(metrics|alerts\/.*)$/.test(path), path)
+  })
+
   test(`${overlay}: what selects pods selects those of the service, and no job`, async (t) => {
     const { labels } = deployment!.template.metadata!
     const ofJob = only(overlay, 'Job').spec!.template.metadata!.labels
@@ -112,7 +120,6 @@ for (const overlay of OVERLAYS) {
       t.notOk(selects(selector, ofJob))
     }
     for (const { spec } of [entrance, metrics]) t.equal(spec!.ports![0]!.targetPort, containerOf(api).ports![0]!.name)
-    t.match(only(overlay, 'Ingress').spec!.rules![0]!.http!.paths[0], { path: '/', backend: { service: { name: 'microts', port: { name: 'http' } } } })
 
     const monitor = only(overlay, 'ServiceMonitor').spec!
     t.ok(selects(monitor.selector.matchLabels, metrics.metadata!.labels))
