@@ -22,7 +22,7 @@ export const PROBLEMS = {
   PASSWORD_TOO_LONG: [400, 'The password has too many characters'],
   PASSWORD_COMMON: [400, 'The password is among the most common ones, or holds the e-mail name or that of the service'],
   PASSWORD_UNCHANGED: [400, 'The new password is the current one'],
-  UNAUTHORIZED: [401, 'A valid access token is needed'],
+  UNAUTHORIZED: [401, 'A valid token is needed'],
   TOKEN_EXPIRED: [401, 'The access token has expired: refresh it'],
   INVALID_CREDENTIALS: [401, 'E-mail or password is wrong'],
   INVALID_REFRESH_TOKEN: [401, 'The refresh token is not valid: log in again'],
@@ -53,7 +53,7 @@ export const ProblemSchema = Type.Object({
   requestId: Type.String(),
   correlationId: Type.Optional(Type.String()),
   errors: Type.Optional(Type.Array(Type.Object({
-    pointer: Type.String({ description: 'JSON Pointer into the body' }),
+    pointer: Type.String({ description: 'JSON Pointer into the body, or after its name into querystring, params or headers' }),
     code: Type.String(),
     message: Type.String()
   })))
