@@ -54,11 +54,12 @@ export function createPurge ({ config, log, signal, everyMs = EVERY_MS }: Needs)
 
   async function purge (sweep: Sweep) {
     const startedAt = performance.now()
-    const client = createClient()
-    const leave = () => client.connection.stream.destroy()
+    let client: pg.Client | undefined
+    const leave = () => client?.connection.stream.destroy()
     let rows = 0
     signal.addEventListener('abort', leave)
     try {
+      client = createClient()      // reads the certificates that its URL names
       await client.connect()
       if (await isPrimary(client)) for await (const deleted of pages(client, sweep)) rows += deleted
     } catch (error) {

@@ -1,3 +1,5 @@
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test, t as file } from 'tap'
 import { eventually } from '../eventually.ts'
 import { build, databaseUrl, post, signUp, sql } from '../helper.ts'
@@ -96,6 +98,20 @@ test('what fails is told, and stops neither the other table nor the next round',
     { level: 'info', msg: 'old revocations purged', rows: 1 },
     { level: 'info', msg: 'old sessions purged', rows: 1 }
   ])
+})
+
+test('a certificate that has gone is told of, round after round', async (t) => {
+  const file = join(t.testdir({ certificate: '' }), 'certificate')
+  const lines: Line[] = []
+  const stop = new AbortController()
+  const purge = purgeOf(t, { lines, signal: stop.signal, url: `${databaseUrl}&sslrootcert=${file}`, everyMs: 5 })
+  await rm(file)
+  const running = purge.run()
+  await eventually(() => lines.length > 1)
+  stop.abort()
+  await running
+
+  t.match(lines[1], { level: 'warn', msg: 'old sessions could not be purged', err: { code: 'ENOENT' } })
 })
 
 test('a connection that is killed is told, and what it had deleted stays deleted', async (t) => {
