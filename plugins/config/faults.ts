@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import ConnectionParameters from 'pg/lib/connection-parameters'
 import { parseKeys } from '../auth/key-set.ts'
 import { EnvSchema, type Config } from './schema.ts'
 
@@ -16,6 +17,7 @@ export function faultsOf (env: Env): string[] {
   return [
     ...secretFaults(env),
     ...(env.NODE_ENV === 'production' ? productionFaults(env) : []),
+    ...databaseFaults(env),
     ...keyFaults(env),
     ...endlessFaults(env),
     ...listFaults(env),
@@ -49,6 +51,15 @@ function isGuessable (secret: string) {
 // Only what is meant to be replaced: the server may let a connection in by its network or certificate and read no password.
 function isPlaceholderUrl (url: string) {
   return PLACEHOLDER_PASSWORD.test(URL.parse(url)?.password ?? '')
+}
+
+// Read as pg does it, whenever it connects.
+function databaseFaults ({ DATABASE_URL: url }: Env) {
+  try {
+    return url ? new ConnectionParameters(url) && [] : []
+  } catch {
+    return ['DATABASE_URL cannot be read: it takes one host, a password with / ? # @ and % escaped, and files that are there']
+  }
 }
 
 function keyFaults ({ JWT_KEYS: inline, JWT_KEYS_FILE: file }: Env) {
