@@ -80,10 +80,11 @@ async function load (path: string) {
 /** Another process migrates, or a table could not be locked while others used it. */
 const isBusy = ({ message, code }: PgError) => code === LOCK_NOT_AVAILABLE || /another migration is already running/i.test(message)
 
-/** Every migration this version knows, and whether it has run. */
-export async function migrationStatus (query: (text: string) => Promise<{ name: string }[]>) {
-  const files = await readdir(FOLDER)
-  const names = files.map((file) => file.replace(/\.\w+$/, '')).sort()
+/** Every migration this version knows, and whether it has run: what the library would run, which is no folder and nothing hidden. */
+export async function migrationStatus (query: (text: string) => Promise<{ name: string }[]>, folder = FOLDER) {
+  const entries = await readdir(folder, { withFileTypes: true })
+  const files = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'))
+  const names = files.map(({ name }) => name.replace(/\.\w+$/, '')).sort()
   const rows = await query(`select name from ${TABLE}`).catch(noRowsWithoutTable)
   const done = new Set(rows.map(({ name }) => name))
   return names.map((name) => ({ name, hasRun: done.has(name) }))

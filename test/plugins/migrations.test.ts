@@ -4,7 +4,7 @@ import pg from 'pg'
 import { test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
-import { migrate } from '../../plugins/migrations.ts'
+import { migrate, migrationStatus } from '../../plugins/migrations.ts'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, post, settings, sql } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
@@ -86,6 +86,11 @@ test('migrations of a newer version do not make an older one unready', async (t)
   const app = await boot(t)
   await app.health.risen
   t.equal((await app.inject('/ready')).statusCode, 200)
+})
+
+test('what an editor or a file browser leaves beside the migrations is none', async (t) => {
+  const folder = t.testdir({ '001_first.sql': '', '002_second.ts': t.fixture('symlink', '001_first.sql'), '.001_first.sql.swp': '', '.DS_Store': '', old: {} })
+  t.same(await migrationStatus(async () => [{ name: '001_first' }], folder), [{ name: '001_first', hasRun: true }, { name: '002_second', hasRun: false }])
 })
 
 async function emptyDatabase () {
