@@ -10,6 +10,7 @@ import { UndiciInstrumentation } from '@opentelemetry/instrumentation-undici'
 import { defaultResource, envDetector, resourceFromAttributes, serviceInstanceIdDetector } from '@opentelemetry/resources'
 import { NodeSDK } from '@opentelemetry/sdk-node'
 import manifest from './package.json' with { type: 'json' }
+import type { IncomingMessage } from 'node:http'
 import type { ReadableSpan, SpanExporter } from '@opentelemetry/sdk-trace'
 import type { Config } from './plugins/config/index.ts'
 
@@ -50,7 +51,7 @@ export function startTracing ({ config, onLoss }: Needs) {
     metricReaders: [],
     logRecordProcessors: [],
     instrumentations: [
-      new HttpInstrumentation({ ignoreIncomingRequestHook: ({ url }) => UNTRACED.test(String(url)), disableOutgoingRequestInstrumentation: true }),
+      new HttpInstrumentation({ ignoreIncomingRequestHook: isUntraced, disableOutgoingRequestInstrumentation: true }),
       fastify,
       new PgInstrumentation({ requireParentSpan: true, requestHook: (span, { query }) => nameQuery(span, query.text) }),
       new IORedisInstrumentation({ requireParentSpan: true, dbStatementSerializer: (command) => command }),
@@ -74,6 +75,12 @@ export function startTracing ({ config, onLoss }: Needs) {
       await Promise.race([sdk.shutdown().catch(() => {}), delay(FLUSH_MS)])
     }
   }
+}
+
+// It is asked before the context is read, whose state is what a client wrote: it would go to the collector, and on to who is called.
+function isUntraced ({ url, headers }: IncomingMessage) {
+  delete headers.tracestate
+  return UNTRACED.test(String(url))
 }
 
 /** An exporter that lets out what is known to hold no secret, and whose losses are told seldom. */

@@ -27,7 +27,7 @@ test('no secret and no address is in any span, log line or metric, whatever happ
   await post('/auth/login', { email, password: newPassword })
   await ask(`${url}/me/password`, { method: 'PUT', headers: bearer(registered.accessToken), body: { currentPassword: password, newPassword } })
 
-  const strange = { cookie: text, 'if-match': text, 'if-none-match': text, 'x-request-id': `${text}!`, 'user-agent': text, origin: text, baggage: `secret=${text}`, 'x-forwarded-for': text, 'x-forwarded-host': text }
+  const strange = { cookie: text, 'if-match': text, 'if-none-match': text, 'x-request-id': `${text}!`, 'user-agent': text, origin: text, baggage: `secret=${text}`, tracestate: `secret=${text}`, 'x-forwarded-for': text, 'x-forwarded-host': text }
   const { paths } = await (await fetch(`${url}/docs/json`)).json() as { paths: Record<string, Record<string, object>> }
   for (const [template, methods] of Object.entries(paths)) {
     for (const method of Object.keys(methods)) {
@@ -44,7 +44,7 @@ test('no secret and no address is in any span, log line or metric, whatever happ
     ['/duplicate', text], ['/unreadable', email], ['/unexpected', password], ['/refused-by-redis', text], ['/elsewhere', `${collector.url}/${path}?${text}`]
   ]
   const failures: string[] = []
-  for (const [where, canary] of faults) failures.push((await ask(url + where, { headers: { canary, baggage: `secret=${text}` } })).traceId)
+  for (const [where, canary] of faults) failures.push((await ask(url + where, { headers: { canary, baggage: `secret=${text}`, tracestate: `secret=${text}` } })).traceId)
   const calls = (await Promise.all(failures.map((traceId) => collector.trace(traceId)))).flat().filter(({ kind }) => kind === CLIENT_SPAN)
 
   const metrics = await ask(`${url}/metrics`, { headers: bearer(ops) })
