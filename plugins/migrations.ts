@@ -45,6 +45,7 @@ export async function migrate (options: Options, deadline = performance.now() + 
 
 async function attempt ({ databaseUrl, direction, log, signal }: Options) {
   const { runner } = await import('node-pg-migrate')      // most starts have nothing to migrate by it
+  signal?.throwIfAborted()
   const client = new pg.Client({ connectionString: databaseUrl, ...CONNECTION })
   const leave = () => client.connection.stream.destroy()      // end() would leave a connect() pending for ever
   const tell = (text: string) => log.debug(text)

@@ -56,6 +56,15 @@ test('closing ends the wait for the lock, and for a silent server, at once', asy
   }
 })
 
+test('who is told to stop before there is a connection makes none', async (t) => {
+  const proxy = await startProxy(t, databaseUrl)
+  const stop = new AbortController()
+  const migrating = migrate({ databaseUrl: proxy.url, direction: 'up', log, signal: stop.signal })
+  stop.abort()
+  await t.rejects(migrating, { name: 'AbortError' })
+  t.equal(proxy.connections, 0)
+})
+
 test('who has waited for the lock too long says so', async (t) => {
   const other = await connect(t)
   await other.query(`select pg_advisory_lock(${LOCK})`)
