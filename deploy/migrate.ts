@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { constants } from 'node:os'
 import pg from 'pg'
 import { stateFolder } from '../plugins/config/state-folder.ts'
 import { migrate, migrationStatus } from '../plugins/migrations.ts'
@@ -14,16 +15,28 @@ DATABASE_URL, or a file named by DATABASE_URL_FILE, says which database; outside
 `
 const log = { debug: () => {}, warn: (cause: unknown, line = '') => process.stderr.write(`${line}\n`) }
 
+let signal: NodeJS.Signals | undefined
+const interrupted = new AbortController()
+for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, interrupt)
+
 process.exitCode = await runCommand({
   help: HELP,
   options: {},
   verbs: { up: { run: () => onDatabase(move('up')) }, down: { run: () => onDatabase(move('down')) }, status: { run: () => onDatabase(printStatus) } },
   sentenceOf
 })
+if (signal) process.exitCode = 128 + constants.signals[signal]
+
+/** The terminal and npm may both tell: the database is stopped all the same. */
+function interrupt (name: NodeJS.Signals) {
+  signal ??= name
+  interrupted.abort()
+}
 
 async function onDatabase (work: (databaseUrl: string) => Promise<void>) {
   const { url, stop } = await database()
   try {
+    interrupted.signal.throwIfAborted()
     await work(url)
   } finally {
     await stop()
@@ -32,7 +45,7 @@ async function onDatabase (work: (databaseUrl: string) => Promise<void>) {
 
 function move (direction: 'up' | 'down') {
   return async (databaseUrl: string) => {
-    const names = await migrate({ databaseUrl, direction, log })
+    const names = await migrate({ databaseUrl, direction, log, signal: interrupted.signal })
     write(names.length === 0 ? 'nothing to do' : names.map((name) => `${direction}  ${name}`).join('\n'))
   }
 }
@@ -56,6 +69,8 @@ async function readUrl (file: string) {
 
 async function printStatus (connectionString: string) {
   const client = new pg.Client({ connectionString, connectionTimeoutMillis: 5000 })
+  client.on('error', () => {})      // whoever waits for an answer is told
+  interrupted.signal.addEventListener('abort', () => client.connection.stream.destroy())
   await client.connect()
   try {
     const status = await migrationStatus(async (text) => (await client.query<{ name: string }>(text)).rows)
@@ -67,5 +82,6 @@ async function printStatus (connectionString: string) {
 
 /** For the operator, who needs no stack. */
 function sentenceOf ({ message, code }: Error & { code?: string }) {
+  if (signal) return 'interrupted'
   return code?.startsWith('E') ? `The database cannot be reached: ${code}` : message.split('\n', 1).join()
 }

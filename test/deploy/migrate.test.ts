@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { chmod, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -5,7 +6,7 @@ import pg from 'pg'
 import { test } from 'tap'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, sql } from '../helper.ts'
-import { run, start, WITH_OWN_STATE } from '../processes.ts'
+import { preload, run, start, WITH_OWN_STATE } from '../processes.ts'
 import { startProxy } from '../proxy.ts'
 
 const files = await readdir(join(import.meta.dirname, '../../migrations'))
@@ -104,7 +105,33 @@ test('without DATABASE_URL the embedded database is started and stopped', async 
   const state = await folder()
   t.teardown(() => rm(state, { recursive: true }))
   t.match(await run(t, MIGRATE, ['status'], { XDG_STATE_HOME: state }, WITH_OWN_STATE), { code: 0, stderr: '', stdout: new RegExp(`^pending  ${names[0]}`) })
-  t.notMatch(await readdir(join(state, 'microts/data')), ['postmaster.pid'])
+  t.notOk(existsSync(join(state, 'microts/data/postmaster.pid')))
+})
+
+test('one that is interrupted stops the embedded database, whatever it is at', async (t) => {
+  const state = await folder()
+  t.teardown(() => rm(state, { recursive: true }))
+  const asleep = preload(`
+    import { createRequire } from 'node:module'
+    const { Client } = createRequire(${JSON.stringify(import.meta.url)})('pg')
+    const { query } = Client.prototype
+    Client.prototype.query = function (text, ...rest) {
+      if (!/client_connection_check_interval|pgmigrations/.test(text)) return query.call(this, text, ...rest)
+      console.log('asleep')
+      return query.call(this, 'select pg_sleep(60)')
+    }`)
+  const isStarting = async () => (await readdir(join(state, 'microts')).catch(() => [])).length > 0
+  const interrupt = async (command: string, signal: 'SIGINT' | 'SIGTERM', isAtIt: (stdout: string) => boolean | Promise<boolean>) => {
+    const migrating = start(t, MIGRATE, [command], { XDG_STATE_HOME: state }, [...WITH_OWN_STATE, ...asleep])
+    await eventually(() => isAtIt(migrating.stdout), 30_000)
+    migrating.child.kill(signal)
+    const { code, stderr } = await migrating.ended
+    t.notOk(existsSync(join(state, 'microts/data/postmaster.pid')), 'the database has stopped')
+    return { code, stderr, stdout: migrating.stdout }
+  }
+  t.same(await interrupt('up', 'SIGINT', isStarting), { code: 130, stderr: 'interrupted\n', stdout: '' }, 'while the database starts')
+  t.same(await interrupt('up', 'SIGINT', Boolean), { code: 130, stderr: 'interrupted\n', stdout: 'asleep\n' })
+  t.same(await interrupt('status', 'SIGTERM', Boolean), { code: 143, stderr: 'interrupted\n', stdout: 'asleep\n' })
 })
 
 async function emptyDatabase () {
