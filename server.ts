@@ -7,7 +7,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Config } from './plugins/config/index.ts'
 
 // Hashes use libuv's pool, which is made at its first use; one thread more than hashes is left for DNS and files.
-process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY || availableParallelism()))
+process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY?.trim() || availableParallelism()))
 
 // The first process of a container never hears a signal that it did not listen to, and what follows takes a while to load.
 const SIGNALS = ['SIGTERM', 'SIGINT']

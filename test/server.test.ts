@@ -1,5 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { eventually } from './eventually.ts'
@@ -103,16 +104,18 @@ test('production with its settings serves, and invites nobody', async (t) => {
   for (const line of server.stdout.trim().split('\n')) t.ok(JSON.parse(line).msg)
 })
 
-test('hashes have threads of their own, and one is left for all else', async (t) => {
-  const server = start(t, SERVER, [], { ...env, HASH_CONCURRENCY: '5' })
-  const url = await listening(server)
-  await eventually(async () => (await fetch(`${url}/ready`)).ok)
-  await Promise.all(Array.from({ length: 10 }, () => register(url)))
-  const tasks = `/proc/${server.child.pid}/task`
-  const names = await Promise.all((await readdir(tasks)).map((task) => readFile(join(tasks, task, 'comm'), 'utf8')))
+for (const [value, hashes] of [['5', 5], [' ', availableParallelism()]] as const) {
+  test(`hashes have threads of their own, and one is left for all else: HASH_CONCURRENCY="${value}"`, async (t) => {
+    const server = start(t, SERVER, [], { ...env, HASH_CONCURRENCY: value })
+    const url = await listening(server)
+    await eventually(async () => (await fetch(`${url}/ready`)).ok)
+    await Promise.all(Array.from({ length: 10 }, () => register(url)))
+    const tasks = `/proc/${server.child.pid}/task`
+    const names = await Promise.all((await readdir(tasks)).map((task) => readFile(join(tasks, task, 'comm'), 'utf8')))
 
-  t.equal(names.filter((name) => name === 'libuv-worker\n').length, 6)
-})
+    t.equal(names.filter((name) => name === 'libuv-worker\n').length, hashes + 1)
+  })
+}
 
 const json = (body: object) => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
 const register = (url: string, email = 'server@example.com') => fetch(`${url}/auth/register`, json({ email, password: PASSWORD }))
