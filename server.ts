@@ -1,16 +1,16 @@
 import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
-import closeWithGrace from 'close-with-grace'
 import { closing } from './plugins/http/closing.ts'
+import { SIGNALS, stopWithGrace } from './plugins/http/stopping.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './plugins/config/index.ts'
+import type { Reason } from './plugins/http/stopping.ts'
 
 // Hashes use libuv's pool, which is made at its first use; one thread more than hashes is left for DNS and files.
 process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY?.trim() || availableParallelism()))
 
 // The first process of a container never hears a signal that it did not listen to, and what follows takes a while to load.
-const SIGNALS = ['SIGTERM', 'SIGINT']
 const exit = process.exit.bind(process, 0)
 for (const signal of SIGNALS) process.on(signal, exit)
 const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
@@ -36,11 +36,7 @@ async function start (settings: Config) {
   const { build } = await import('./app.ts')
   const { createDestination } = await import('./plugins/logging/destination.ts')
   // Before anything is started, so that Ctrl-C finds all of it, however far it has come.
-  closeWithGrace({ delay: settings.SHUTDOWN_TIMEOUT }, async ({ signal, err }) => {
-    if (err) report(err)
-    else running?.app.log.info({ signal }, 'stopping')
-    await stop()
-  })
+  stopWithGrace({ timeoutMs: settings.SHUTDOWN_TIMEOUT, announce, stop, complain })
   for (const signal of SIGNALS) process.off(signal, exit)
 
   if (!settings.DATABASE_URL) database = startDatabase()
@@ -75,13 +71,19 @@ async function stop () {
   await (await database)?.stop()
 }
 
-function report (err: Error) {
-  if (!running) {
-    process.stderr.write(`${err.stack}\n`)
+function announce (reason: Reason) {
+  if (!('err' in reason)) {
+    running?.app.log.info(reason, 'stopping')
     return
   }
-  running.countUncaught()
-  running.app.log.fatal({ err }, 'stopping because of an error nobody caught')
+  running?.countUncaught()
+  complain(reason, 'stopping because of an error nobody caught')
+}
+
+/** As a line of the log, or for whoever started it where there is none yet. */
+function complain (fields: { err?: unknown }, sentence: string) {
+  if (running) running.app.log.fatal(fields, sentence)
+  else process.stderr.write(`${fields.err instanceof Error ? sentenceOf(fields.err) : sentence}\n`)
 }
 
 /** A stack is for what nobody foresaw. */

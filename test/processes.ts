@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { resolve } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from './eventually.ts'
 import type { Test } from 'tap'
 
@@ -45,6 +46,13 @@ export async function ready (server: ReturnType<typeof start>) {
   return address
 }
 
+/** As a Ctrl-C comes to what npm has started: from the terminal, and from npm. */
+export async function signalTwice ({ child }: ReturnType<typeof start>, signal: NodeJS.Signals) {
+  child.kill(signal)
+  await delay(TWIN_MS)
+  child.kill(signal)
+}
+
 /** Root's state folder is the machine's: with this it is one of ours, in XDG_STATE_HOME. */
 export const WITH_OWN_STATE = preload(`
   const { geteuid } = process;
@@ -64,6 +72,7 @@ async function stop (child: ChildProcess) {
 }
 
 const PATIENCE_MS = 10_000
+const TWIN_MS = 20
 const OURS = /^(NODE_ENV|HOST|PORT|LOG_LEVEL|DATABASE_URL|DB_|MIGRATE_|REDIS_|JWT_|ACCESS_TOKEN|REFRESH_|SESSION_LIMIT|PASSWORD_|ARGON2_|HASH_|RATE_LIMIT_|TRUSTED_|ALLOWED_|REQUEST_TIMEOUT|SHUTDOWN_|OPS_TOKEN|ALERT_|OTEL_|PG|XDG_)/
 
 function withoutSettings (env: NodeJS.ProcessEnv) {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { eventually } from './eventually.ts'
 import { PASSWORD, UNHURRIED, settings } from './helper.ts'
-import { listening, preload, run, start, WITH_OWN_STATE } from './processes.ts'
+import { listening, preload, run, signalTwice, start, WITH_OWN_STATE } from './processes.ts'
 import type { Test } from 'tap'
 
 const SERVER = 'server.ts'
@@ -29,7 +29,7 @@ test('without a database it brings its database, keeps what is in it, and takes 
   const url = await listening(second)
   await eventually(async () => (await fetch(`${url}/ready`)).ok)
   t.match(await post(`${url}/auth/login`), { status: 200 })
-  second.child.kill('SIGTERM')
+  await signalTwice(second, 'SIGTERM')
   t.match(await second.ended, { code: 0, signal: null })
   isStopped(t, state)
 })
@@ -45,11 +45,14 @@ test('a start that fails leaves no database behind', async (t) => {
 
 for (const [what, signal, outcome] of [
   ['Ctrl-C', 'SIGINT', { code: 0, signal: null, stderr: '' }],
-  ['an exception that nobody caught', 'SIGWINCH', { code: 1, signal: null, stderr: /^Error: nobody caught this\n {4}at / }]
+  ['an exception that nobody caught', 'SIGWINCH', { code: 1, signal: null, stderr: /^Error: nobody caught this\n {4}at / }],
+  ['a rejection without a reason', 'SIGURG', { code: 1, signal: null, stderr: /^stopping because of an error nobody caught\n$/ }]
 ] as const) {
   test(`${what} while the database is starting leaves none behind`, async (t) => {
     const state = await folder(t)
-    const failing = preload("process.on('SIGWINCH', () => { throw new Error('nobody caught this') })")
+    const failing = preload(`
+      process.on('SIGWINCH', () => { throw new Error('nobody caught this') })
+      process.on('SIGURG', () => { Promise.reject() })`)
     const server = start(t, SERVER, [], { XDG_STATE_HOME: state, PORT: '0' }, [...WITH_OWN_STATE, ...failing])
     await once(server.child.stdout, 'data')
     t.match(server.stdout, /^creating a PostgreSQL database/)

@@ -2,10 +2,11 @@ import { once } from 'node:events'
 import { Agent, request, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
 import { test } from 'tap'
 import { eventually } from './eventually.ts'
 import { databaseUrl, PASSWORD, settings } from './helper.ts'
-import { listening, preload, start } from './processes.ts'
+import { listening, preload, signalTwice, start } from './processes.ts'
 import { startProxy } from './proxy.ts'
 import type { Test } from 'tap'
 
@@ -14,10 +15,14 @@ type Answer = { status: number | undefined, connection: string | undefined, body
 const LOGINS = 60
 const ACCOUNT = { email: 'stop@example.com', password: PASSWORD }
 const env = { ...settings, LOG_LEVEL: 'info', PORT: '0' }
+const LATER_MS = 400
+const ROW = 'Key (email)=(ada@example.com) already exists.'
 // How a test makes a mistake in a process that has none: by signals that nobody else uses.
 const FAILING = preload(`
   process.on('SIGWINCH', () => { throw new Error('nobody caught this') });
-  process.on('SIGURG', () => { Promise.reject(new Error('nobody caught this')) });`)
+  process.on('SIGURG', () => { Promise.reject(new Error('nobody caught this')) });
+  process.on('SIGCONT', () => { Promise.reject() });
+  process.on('SIGIO', () => { throw Object.assign(new Error('a row is twice'), { severity: 'ERROR', detail: '${ROW}' }) });`)
 
 test('SIGTERM in a storm of logins: all are answered, new ones for a while too, and the end comes soon after', async (t) => {
   const delayMs = 600
@@ -80,14 +85,32 @@ test('a signal that comes while it still loads ends it', async (t) => {
   t.match(await server.ended, { code: 0, signal: null, stdout: '', stderr: '' })
 })
 
+test('a signal that comes twice at once, as from a terminal and from npm, is one', async (t) => {
+  const { server } = await ready(t, { SHUTDOWN_DELAY: '500' })
+  const stoppedAt = performance.now()
+  await signalTwice(server, 'SIGINT')
+  t.match(await server.ended, { code: 0, signal: null, stderr: '' })
+  t.ok(performance.now() - stoppedAt > 500, 'it has drained')
+  t.equal(server.stdout.match(/"signal":"SIGINT","msg":"stopping"/g)?.length, 1)
+})
+
+for (const signal of ['SIGHUP', 'SIGQUIT'] as const) {
+  test(`${signal} stops it in order too`, async (t) => {
+    const { server } = await ready(t)
+    server.child.kill(signal)
+    t.match(await server.ended, { code: 0, signal: null, stderr: '', stdout: `"signal":"${signal}","msg":"stopping"` })
+  })
+}
+
 test('a second signal ends it at once', async (t) => {
   const { server, url } = await ready(t, { SHUTDOWN_DELAY: '5000' })
   server.child.kill('SIGTERM')
   await eventually(async () => (await ask(url, '/ready')).status === 503)
+  await delay(LATER_MS)
   const secondAt = performance.now()
   server.child.kill('SIGINT')
-  t.match(await server.ended, { code: 1, signal: null })
-  t.ok(performance.now() - secondAt < 1000)
+  t.match(await server.ended, { code: 1, signal: null, stderr: '', stdout: 'one more signal, SIGINT: ending at once' })
+  t.ok(performance.now() - secondAt < 3000)
 })
 
 for (const [signal, what] of [['SIGWINCH', 'an exception'], ['SIGURG', 'a rejection']] as const) {
@@ -102,6 +125,38 @@ for (const [signal, what] of [['SIGWINCH', 'an exception'], ['SIGURG', 'a reject
     const fatal = server.stdout.split('\n').filter((line) => line.includes('"level":60'))
     t.equal(fatal.length, 1)
     t.match(JSON.parse(fatal[0]!), { err: { message: 'nobody caught this', stack: /data:text/ } })
+  })
+}
+
+test('a rejection without a reason is an error too', async (t) => {
+  const { server } = await ready(t, {}, FAILING)
+  server.child.kill('SIGCONT')
+  t.match(await server.ended, { code: 1, signal: null, stderr: '', stdout: /"level":60.*"stopping because of an error nobody caught"/ })
+})
+
+test('one more error while it stops ends it at once, and no row of it is told', async (t) => {
+  const { server, url } = await ready(t, { SHUTDOWN_DELAY: '5000' }, FAILING)
+  server.child.kill('SIGWINCH')
+  await eventually(async () => (await ask(url, '/ready')).status === 503)
+  const secondAt = performance.now()
+  server.child.kill('SIGIO')
+  t.match(await server.ended, { code: 1, signal: null, stderr: '', stdout: /"level":60.*"refused by PostgreSQL".*"one more error nobody caught: ending at once"/ })
+  t.ok(performance.now() - secondAt < 3000)
+  t.notMatch(server.stdout, ROW)
+})
+
+for (const [what, how, sentence] of [
+  ['fails', `Promise.reject(Object.assign(new Error('a row is twice'), { severity: 'ERROR', detail: '${ROW}' }))`, /"refused by PostgreSQL".*"not stopped in order"/],
+  ['takes too long', 'new Promise(() => {})', /"not stopped after 1000 ms: ending at once"/]
+] as const) {
+  test(`a stop that ${what} ends it with 1 and a line of the log, and no row is told`, async (t) => {
+    const { server } = await ready(t, { REQUEST_TIMEOUT: '500', SHUTDOWN_TIMEOUT: '1000' }, preload(`
+      import { subscribe } from 'node:diagnostics_channel'
+      let app
+      subscribe('fastify.initialization', ({ fastify }) => { app ??= fastify.addHook('onClose', () => ${how}) })`))
+    server.child.kill('SIGTERM')
+    t.match(await server.ended, { code: 1, signal: null, stderr: '', stdout: sentence })
+    t.notMatch(server.stdout, ROW)
   })
 }
 

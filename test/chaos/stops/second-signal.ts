@@ -1,9 +1,12 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../eventually.ts'
 import { ready } from '../../processes.ts'
 import { createClient } from './client.ts'
 import { createDatabase } from './database.ts'
 import { ending, startServer } from './server.ts'
 import type { Row } from '../row.ts'
+
+const LATER_MS = 400     // before, it would be the same signal
 
 export const secondSignal: Row = {
   fault: 'a second signal while it drains',
@@ -15,6 +18,7 @@ export const secondSignal: Row = {
     const ask = createClient(t)
     server.child.kill('SIGTERM')
     await eventually(async () => (await ask(origin, { path: '/ready' })).status === 503)
+    await delay(LATER_MS)
     const { code, seconds } = await ending(server, 'SIGINT')
     return { measured: `exit ${code} after ${Math.round(seconds * 1000)} ms`, isKept: code === 1 && seconds < 1 }
   }
