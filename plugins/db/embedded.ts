@@ -6,6 +6,8 @@ import type { Cluster, ClusterOptions } from './embedded-cluster.ts'
 const START_TRIES = 10
 const BUSY_TRIES = 600
 const PAUSE_MS = 100
+// Where PostgreSQL loses one process it ends all connections: who leaves then waits until the others have theirs again.
+const REGROUP_MS = 1000
 const CONNECT_TIMEOUT_MS = 5000
 const CANNOT_CONNECT_NOW = '57P03'
 
@@ -17,15 +19,11 @@ const CREATING = 2
 export async function startEmbedded (options: ClusterOptions) {
   try {
     const cluster = await openCluster(options)
-    const user = await enter(cluster)
-    let leaving: Promise<void> | undefined
+    const client = await enter(cluster)
     return {
       // Whatever PGSSLMODE says, there is no TLS here.
-      url: `postgres://microts:${cluster.password}@127.0.0.1:${user.port}/microts?sslmode=disable`,
-      stop () {
-        leaving ??= leave(cluster, user)
-        return leaving
-      }
+      url: `postgres://microts:${cluster.password}@127.0.0.1:${client.port}/microts?sslmode=disable`,
+      stop: stay(cluster, client)
     }
   } catch (error) {
     const { message } = error as Error
@@ -43,6 +41,35 @@ async function enter (cluster: Cluster, tries = START_TRIES, failure = ''): Prom
   const next = await cluster.start().then(() => '', (error: Error) => error.message)
   if (next) await delay(PAUSE_MS)
   return await enter(cluster, tries - 1, next)
+}
+
+/** Keeps counting as a user, by a new connection where one is lost, until the function that it answers with is called. */
+function stay (cluster: Cluster, entered: pg.Client) {
+  let user = Promise.resolve(entered)
+  let leaving: Promise<void> | undefined
+  watch(entered)
+  return () => {
+    leaving ??= user.then((client) => leave(cluster, client))
+    return leaving
+  }
+
+  function watch (client: pg.Client) {
+    client.once('end', () => { if (!leaving) user = replace(client) })
+  }
+
+  /** The lost one itself, where the server is gone or we go. */
+  async function replace (lost: pg.Client, tries = BUSY_TRIES): Promise<pg.Client> {
+    if (leaving || !tries) return lost
+    try {
+      const client = await attach(cluster, 0)
+      watch(client)
+      await delay(REGROUP_MS)
+      return client
+    } catch {
+      await delay(PAUSE_MS)
+      return await replace(lost, tries - 1)
+    }
+  }
 }
 
 /** A connection that counts as a user of the server: its lock goes when its process does, however that ends. */
@@ -84,6 +111,7 @@ async function leave (cluster: Cluster, user: pg.Client) {
   const isLast = await release(client)
     .catch(async () => {
       client = await attach(cluster)      // the connection was lost: ask over a new one
+      await delay(REGROUP_MS)
       return await release(client)
     })
     .catch(() => false)                   // the server is gone as well

@@ -11,6 +11,8 @@ import { startEmbedded } from '../../../plugins/db/embedded.ts'
 import type { Test } from 'tap'
 import type { ClusterOptions } from '../../../plugins/db/embedded-cluster.ts'
 
+const LOSE_ALL = "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()"
+
 const owner = await serverOwner() ?? { uid: process.geteuid!(), gid: process.getegid!() }
 const seed = await emptyCluster(file)
 await (await seed()).stop()
@@ -93,7 +95,62 @@ test('a killed server is started anew, and its users can still leave', async (t)
 test('who lost its connection still stops the server', async (t) => {
   const start = await cluster(t)
   const { url, stop } = await start()
-  await query(url, 'select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()')
+  await query(url, LOSE_ALL)
+  await stop()
+  t.notOk(await postmaster(start.folder))
+})
+
+test('who lost its connection when PostgreSQL reset all of them is counted again', async (t) => {
+  const start = await cluster(t)
+  const [first, second] = [await start(), await start()]
+  await query(first.url, LOSE_ALL)
+  await first.stop()
+  t.same(await query(second.url, 'select 1 as one'), [{ one: 1 }])
+
+  process.kill(await backend(second.url), 'SIGKILL')
+  while (await users(second.url).catch(() => 0) === 0);
+  await (await start()).stop()
+  t.same(await query(second.url, 'select 1 as one'), [{ one: 1 }])
+  await second.stop()
+  t.notOk(await postmaster(start.folder))
+})
+
+test('who leaves while it takes its connection anew leaves nothing behind', async (t) => {
+  const start = await cluster(t)
+  const [first, second] = [await start(), await start()]
+  const gate = new pg.Client(Object.assign(new URL(first.url), { pathname: '/postgres' }).href)
+  await gate.connect()
+  await gate.query('select pg_advisory_lock(2)')
+  await gate.query(LOSE_ALL)
+  while ((await gate.query('select from pg_locks where not granted')).rowCount !== 2);
+  const leaving = first.stop()
+  await gate.query('select pg_advisory_unlock(2)')
+  await gate.end()
+  await leaving
+  t.equal(await users(second.url), 1)
+
+  await query(first.url, LOSE_ALL)
+  await second.stop()
+  t.notOk(await postmaster(start.folder))
+})
+
+test('who loses its connection in the midst of leaving still stops the server', async (t) => {
+  const start = await cluster(t)
+  const { url, stop } = await start()
+  const pid = await backend(url)
+  process.kill(pid, 'SIGSTOP')
+  const leaving = stop()
+  await query(url, 'select')
+  process.kill(pid, 'SIGKILL')
+  await leaving
+  t.notOk(await postmaster(start.folder))
+})
+
+test('who waits for a server that somebody has stopped can leave', async (t) => {
+  const start = await cluster(t)
+  const { stop } = await start()
+  process.kill((await postmaster(start.folder))!, 'SIGINT')
+  while (await postmaster(start.folder));
   await stop()
   t.notOk(await postmaster(start.folder))
 })
@@ -276,6 +333,12 @@ async function query (url: string, sql: string) {
   } finally {
     await client.end()
   }
+}
+
+/** The process that has the lock of the only user. */
+async function backend (url: string) {
+  const [row] = await query(url, "select pid from pg_locks where locktype = 'advisory'")
+  return row.pid
 }
 
 async function users (url: string) {
