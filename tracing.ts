@@ -51,7 +51,7 @@ export function startTracing ({ config, onLoss }: Needs) {
     metricReaders: [],
     logRecordProcessors: [],
     instrumentations: [
-      new HttpInstrumentation({ ignoreIncomingRequestHook: isUntraced, disableOutgoingRequestInstrumentation: true }),
+      new HttpInstrumentation({ ignoreIncomingRequestHook: forgetState, disableOutgoingRequestInstrumentation: true }),
       fastify,
       new PgInstrumentation({ requireParentSpan: true, requestHook: (span, { query }) => nameQuery(span, query.text) }),
       new IORedisInstrumentation({ requireParentSpan: true, dbStatementSerializer: (command) => command }),
@@ -77,8 +77,8 @@ export function startTracing ({ config, onLoss }: Needs) {
   }
 }
 
-// It is asked before the context is read, whose state is what a client wrote: it would go to the collector, and on to who is called.
-function isUntraced ({ url, headers }: IncomingMessage) {
+// It is asked whether to leave a request out before the context is read, whose state is what a client wrote: it would go to the collector, and on to who is called.
+function forgetState ({ url, headers }: IncomingMessage) {
   delete headers.tracestate
   return UNTRACED.test(String(url))
 }

@@ -7,12 +7,15 @@ import { loadConfig } from '../plugins/config/index.ts'
 const NOWHERE = 'postgres://127.0.0.1:9/none'   // the document needs no database
 
 const USAGE = `Usage: npm run openapi -- [file]
-Writes the OpenAPI 3.1 document that this version serves, to deploy/openapi.json unless told otherwise.`
+
+Writes the OpenAPI 3.1 document that this version serves, to deploy/openapi.json unless told otherwise.
+`
 
 const [file = join(import.meta.dirname, 'openapi.json')] = process.argv.slice(2)
 if (file.startsWith('-')) {
-  console.log(USAGE)
-  process.exit(['-h', '--help'].includes(file) ? 0 : 2)
+  const isAsked = ['-h', '--help'].includes(file)
+  process[isAsked ? 'stdout' : 'stderr'].write(USAGE)
+  process.exit(isAsked ? 0 : 2)
 }
 const folder = await mkdtemp(join(tmpdir(), 'microts-openapi-'))
 try {

@@ -125,7 +125,7 @@ export default fp(async (app) => {
 
   let timer: NodeJS.Timeout | undefined
   let isClosed = false
-  let interval = FIRST_INTERVAL_MS
+  let pauseMs = FIRST_INTERVAL_MS
   app.addHook('onReady', async function watch () { timer = setTimeout(round, 0).unref() })
   app.addHook('onClose', async () => {
     isClosed = true
@@ -135,15 +135,15 @@ export default fp(async (app) => {
   async function round () {
     const startedAt = performance.now()
     await health.checkNow()
-    if (!isClosed) timer = setTimeout(round, Math.max(0, startedAt + nextInterval() - performance.now())).unref()
+    if (!isClosed) timer = setTimeout(round, Math.max(0, startedAt + growingInterval() - performance.now())).unref()
   }
 
   // A fleet that starts while PostgreSQL is away does not knock all at once.
-  function nextInterval () {
+  function growingInterval () {
     if (health.hasRisen()) return INTERVAL_MS
-    const spread = interval * (0.5 + Math.random() / 2)
-    interval = Math.min(interval * BACKOFF, INTERVAL_MS)
-    return spread
+    const spreadMs = pauseMs * (0.5 + Math.random() / 2)
+    pauseMs = Math.min(pauseMs * BACKOFF, INTERVAL_MS)
+    return spreadMs
   }
 
   app.addHook('onSend', function sayGoodbye (request, reply, payload, done) {

@@ -104,6 +104,8 @@ test('the committed document is the one that is served', async (t) => {
   t.strictSame(served, JSON.parse(committed), 'a change is looked at: write it with `npm run openapi`, and commit it')
 
   const written = join(mkdtempSync(join(tmpdir(), 'openapi-')), 'openapi.json')
+  t.match(await run(t, 'deploy/openapi.ts', ['--help']), { code: 0, stdout: /^Usage:/, stderr: '' })
+  t.match(await run(t, 'deploy/openapi.ts', ['--wrong']), { code: 2, stdout: '', stderr: /^Usage:/ })
   t.match(await run(t, 'deploy/openapi.ts', [written]), { code: 0, stderr: '' })
   t.equal(readFileSync(written, 'utf8'), committed, 'which is what the script writes')
 })

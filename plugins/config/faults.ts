@@ -56,10 +56,16 @@ function isPlaceholderUrl (url: string) {
 // Read as pg does it, whenever it connects.
 function databaseFaults ({ DATABASE_URL: url }: Env) {
   try {
-    return url ? new ConnectionParameters(url) && [] : []
+    if (url) readUrl(url)
+    return []
   } catch {
     return ['DATABASE_URL cannot be read: it takes one host, a password with / ? # @ and % escaped, and files that are there']
   }
+}
+
+// Not by all of pg, which tracing has to see being loaded.
+function readUrl (url: string) {
+  return new ConnectionParameters(url)
 }
 
 function keyFaults ({ JWT_KEYS: inline, JWT_KEYS_FILE: file }: Env) {

@@ -28,22 +28,23 @@ export function clientErrorHandler (this: FastifyInstance, error: Error & { code
     socket.destroy()
     return
   }
-  if (isAnswered(socket)) {
-    socket.end()
-    linger(socket)
-    return
-  }
   const { rawPacket } = error as { rawPacket?: Buffer }
   const isHead = rawPacket?.subarray(0, HEAD.length).equals(HEAD)
-  const answer = bare(this, refusalOf(error), { reason: error.code })
-  inTurn(socket, () => sendBare(socket, isHead ? { ...answer, body: '' } : answer))
+  inTurn(socket, () => {
+    if (isAnswered(socket)) {
+      hangUp(socket)
+      return
+    }
+    const answer = bare(this, refusalOf(error), { reason: error.code })
+    sendBare(socket, isHead ? { ...answer, body: '' } : answer)
+  })
 }
 
 /** Whether the request that is being read has had its answer already: what then goes wrong with its body is told to nobody, who would take it for the next one's. */
 function isAnswered ({ _httpMessage: begun, parser }: Connection) {
   const incoming = parser?.incoming
   if (!incoming || incoming.complete) return false
-  return !begun || (begun.req === incoming && begun.writableEnded)
+  return !begun || begun.writableEnded
 }
 
 function refusalOf ({ code }: { code?: string }): Refusal {
@@ -74,7 +75,11 @@ export function inTurn (socket: Connection, answer: () => void) {
 export function sendBare (socket: Connection, { status, headers, body }: Bare) {
   if (!socket.writable) return
   const head = Object.entries({ date: new Date().toUTCString(), ...headers }).map(([name, value]) => `${name}: ${value}\r\n`).join('')
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\n${body}`)
+  hangUp(socket, `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${head}\r\n${body}`)
+}
+
+function hangUp (socket: Socket, lastWords = '') {
+  socket.end(lastWords)
   linger(socket)
 }
 

@@ -16,10 +16,13 @@ export function closing (server: Server) {
     sockets.add(socket.once('close', () => sockets.delete(socket)))
   })
 
-  // Node takes a connection for idle as soon as its answer is handed over, written or not, and closes those that are so as it closes the port, too.
+  // Node takes a connection for idle as soon as its answer is handed over, written or not; it also closes those as it closes the port.
   const { closeIdleConnections } = server
   server.closeIdleConnections = () => {
-    if (sockets.values().every(({ writableLength }) => writableLength === 0)) closeIdleConnections.call(server)
+    const writing = [...sockets].filter(({ writableLength }) => writableLength > 0)
+    for (const socket of writing) socket.destroy = () => socket
+    closeIdleConnections.call(server)
+    for (const socket of writing) Reflect.deleteProperty(socket, 'destroy')
   }
 
   return {

@@ -124,12 +124,12 @@ test('a webhook that does not answer holds up nobody', async (t) => {
     response.end()
   })
   const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url })
-  for (let i = 0; i < 120; i++) t.equal((await notify(app, [alert()])).statusCode, 200)
-  t.equal((await statusOf(app)).firing, 120)
-  t.equal(receiver.texts.length, 1, 'the first one waits for its answer')
+  for (let i = 0; i < 3; i++) t.equal((await notify(app, [alert()])).statusCode, 200)
+  t.equal((await statusOf(app)).firing, 3)
+  for (let i = 0; i < 117; i++) app.alerts.raise({ severity: 'warning', summary: String(i) })
   t.match((await app.inject('/metrics')).body, /^microts_alerts_forwarded_total\{result="dropped"\} 20$/m)
   free.resolve()
-  await eventually(() => receiver.texts.length === 100)
+  await eventually(() => receiver.texts.at(-1)?.endsWith('96') === true)
 })
 
 test('what is said to be over and goes on fires again, unless it is only told of late', async (t) => {

@@ -42,6 +42,13 @@ test('many who look are sent one and the same answer, which takes the memory of 
   t.equal(sent.size, 1)
 })
 
+test('no page is kept that could not be made', async (t) => {
+  const app = await buildApp(loadConfig(settings))
+  t.teardown(() => app.close())
+  for (const type of ['string', 'integer']) app.get(`/${type}`, { schema: { operationId: type, response: { 200: { type: 'object', title: 'Twice', properties: { value: { type } } } } } }, async () => ({}))
+  for (let i = 0; i < 2; i++) isProblem(t, await app.inject('/docs/static/index.css'), 500, 'INTERNAL_SERVER_ERROR')
+})
+
 test('documentation that cannot be made fails its own requests and no stop', async (t) => {
   // The site has this path already.
   const app = await buildApp(loadConfig(settings))

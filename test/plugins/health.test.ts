@@ -123,8 +123,7 @@ test('until all has been up once it asks less and less often', async (t) => {
   await app.ready()
   await enough.promise
   await app.health.risen
-  const waits = begun.slice(1).map((at, i) => at - begun[i]!)
-  waits.forEach((ms, i) => t.ok(ms > 25 * 1.5 ** i - 2, `${Math.round(ms)} ms`))
+  t.ok(begun[7]! - begun[0]! > 700, 'seven pauses of 50 ms would be half of that')
 })
 
 test('nothing is checked after closing', async (t) => {

@@ -56,7 +56,7 @@ test('connections that are idle are closed before the port, so that nobody comes
 
 test('an answer that was handed over and is not yet written is not cut, but by who says so', async (t) => {
   const big = Buffer.alloc(20_000_000)
-  const server = createServer((request, response) => response.end(big))
+  const server = createServer(({ url }, response) => response.end(url === '/small' ? 'ok' : big))
   const { closePort, sweep, cut } = closing(server)
   await once(server.listen(0, '127.0.0.1'), 'listening')
   const { port } = server.address() as AddressInfo
@@ -67,7 +67,12 @@ test('an answer that was handed over and is not yet written is not cut, but by w
     return socket
   }
   const [reader, other] = [await ask(), await ask()]
+  const idle = connect(port, '127.0.0.1')
+  idle.write('GET /small HTTP/1.1\r\nHost: a\r\n\r\n')
+  await once(idle, 'data')
+  const gone = once(idle, 'close')
   await closePort()
+  await gone
   await sweep()
   let bytes = 0
   reader.on('data', ({ length }) => { bytes += length }).resume()

@@ -135,6 +135,18 @@ test('a request that has its answer gets no second one, whatever becomes of its 
   }
 })
 
+test('nor does one that has its answer while another waits before it', async (t) => {
+  const slow = Promise.withResolvers<string>()
+  const app = await buildWith(t, (app) => app.get('/slow', async () => slow.promise))
+  const { send } = await wire(app)
+  const refused = once(app.server, 'clientError')
+  const answers = send('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nPOST /auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n', 'zz\r\n')
+  await refused
+  slow.resolve('done')
+  const { statusCode, body } = await answers
+  t.same([statusCode, ...[...body.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status))], [200, 415])
+})
+
 test('a tunnel is not waited for that is asked for after answers that nobody reads', async (t) => {
   const app = await build(t, { REQUEST_TIMEOUT: '300' })
   const { port } = await wire(app)

@@ -6,7 +6,7 @@ import { createDatabase } from './database.ts'
 import { ending, startServer } from './server.ts'
 import type { Row } from '../row.ts'
 
-const LATER_MS = 400     // before, it would be the same signal
+const LATER_MS = 1000     // before, it would be the same signal
 
 export const secondSignal: Row = {
   fault: 'a second signal while it drains',

@@ -115,12 +115,12 @@ test('who joined the read of a client that has left is answered well', async (t)
   await isSound(t, app)
 })
 
-/** Sends a request, and answers how to leave. */
 /** The feed reads in the background, where a busy machine may well keep it waiting for a second. */
 function complaintsIn (lines: ReturnType<typeof createLog>['lines']) {
   return lines.filter(({ level, msg }) => level > 30 && !msg.startsWith('the revocation feed'))
 }
 
+/** Sends a request, and answers how to leave. */
 async function ask (t: Test, app: FastifyInstance, { method, path, headers, body = {} }: Request) {
   if (!app.server.listening) await app.listen({ port: 0 })
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1').on('error', () => {})
