@@ -32,8 +32,8 @@ export async function createSite (version: string, routes: RouteOptions[], tagOf
   return { document, pages: new Map(pages) }
 
   async function look (path: string): Promise<Page> {
-    const { statusCode, headers, rawPayload } = await site.inject(path)
-    if (statusCode !== 200) throw new Error(`${path} answered ${statusCode}`)
+    const { statusCode: status, headers, rawPayload } = await site.inject(path)
+    if (status !== 200) throw new Error(`${path} answered ${status}`)
     const type = String(headers['content-type'])
     const isDocument = type.startsWith('text/html')
     const body = isDocument ? Buffer.from(rawPayload.toString().replace('<title>', `${VIEWPORT}$&`)) : rawPayload
