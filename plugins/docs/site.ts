@@ -74,7 +74,7 @@ async function open (version: string, routes: RouteOptions[]) {
     uiConfig: { docExpansion: 'list', displayRequestDuration: true, tryItOutEnabled: true },
     theme: { title: 'microts' }
   })
-  for (const { method, url, schema, config } of routes) site.route({ method, url, schema, config, handler: async (_, reply) => reply.callNotFound() })
+  for (const { method, url, schema, config, handler } of routes) site.route({ method, url, schema, config, handler })
   await site.ready()
   return site
 }
