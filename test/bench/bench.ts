@@ -6,6 +6,7 @@ import { aloud } from './aloud.ts'
 import { buildArgon2 } from './argon2-build.ts'
 import { CORE_COUNT, isPinned, machine, measure, startGenerator, startMs, startServer, stepAside, type Server } from './processes.ts'
 import { alternate, type Figure, type Subjects } from './rounds.ts'
+import { watchStolen } from './stolen.ts'
 import { asMarkdown, asText, type Target } from './table.ts'
 import { createWorld, emailOf, UNLIMITED, USERS } from './world.ts'
 import type { Plan, Request } from './generator.ts'
@@ -25,6 +26,8 @@ const LOGINS = 4 * CORE_COUNT
 const WARM_UP = 12
 // So few that their tokens and profiles are in memory for nearly every request, on a slow machine as on a quick one.
 const READERS = 200
+// More, and ratios tell of the neighbours.
+const MOST_STOLEN = 0.05
 const PROBES = { connections: 10, perSecond: 200 }
 const STORM = { connections: 50, perSecond: 1000 }
 const JSON_BODY = { 'content-type': 'application/json' }
@@ -135,8 +138,11 @@ async function run (t: Test) {
     if (!only.test(name)) return
     say(`${name} `)
     await warmUp?.()
-    figures.push(...await alternate(name, subjects, { rounds, onRound: () => say('.') }))
-    say('\n')
+    const stolenShare = watchStolen()
+    const row = await alternate(name, subjects, { rounds, onRound: () => say('.') })
+    const stolen = stolenShare()
+    figures.push(...row.map((figure) => ({ ...figure, stolen })))
+    say(stolen > MOST_STOLEN ? ` other machines took ${Math.round(stolen * 100)} % of the CPU: measure again when they do not\n` : '\n')
   }
 }
 

@@ -2,8 +2,8 @@ import { median } from '../timing/statistics.ts'
 
 type Sample = { perSecond: number, cpuMicros?: number } | { ms: number }
 export type Subjects = Record<string, () => Promise<Sample>>
-/** The median of what a subject reached, and what one request of it took of the CPU in the median. */
-export type Figure = { row: string, subject: string, value: number, unit: '/s' | ' ms' | ' MB', samples: number[], cpuMicros?: number }
+/** The median of what a subject reached, and what one request of it took of the CPU in the median; `stolen`: what the row lost to other machines, 0 to 1. */
+export type Figure = { row: string, subject: string, value: number, unit: '/s' | ' ms' | ' MB', samples: number[], cpuMicros?: number, stolen?: number }
 type Options = { rounds: number, onRound: () => void }
 
 /** Each subject once to warm up, then once in every round, forwards and backwards by turns. */

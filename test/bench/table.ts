@@ -6,7 +6,7 @@ type Named = [row: string, subject: string]
 export type Target = { what: string, of: Named, by?: Named, least?: number, most?: number }
 type Write = typeof columns.asText
 
-const FIGURES = ['', 'median', 'CPU of one request']
+const FIGURES = ['', 'median', 'CPU of one request', 'stolen']
 const RATIOS = ['', 'ratio', 'target', '']
 
 export const asText = (figures: Figure[], targets: Target[]) => both(columns.asText, figures, targets)
@@ -16,8 +16,8 @@ function both (write: Write, figures: Figure[], targets: Target[]) {
   return `${write(FIGURES, figures.map(figureRow))}\n\n${write(RATIOS, targets.flatMap((target) => ratioRow(figures, target)))}`
 }
 
-function figureRow ({ row, subject, value, unit, cpuMicros }: Figure) {
-  return [`${row}: ${subject}`, rounded(value) + unit, cpuMicros === undefined ? '' : `${rounded(cpuMicros)} µs`]
+function figureRow ({ row, subject, value, unit, cpuMicros, stolen }: Figure) {
+  return [`${row}: ${subject}`, rounded(value) + unit, cpuMicros === undefined ? '' : `${rounded(cpuMicros)} µs`, stolen === undefined ? '' : `${Math.round(stolen * 100)} %`]
 }
 
 function ratioRow (figures: Figure[], { what, of, by, least, most }: Target) {
