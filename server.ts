@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os'
 import { setTimeout as delay } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { closing } from './plugins/http/closing.ts'
+import { settleShapes } from './plugins/http/shapes.ts'
 import { SIGNALS, stopWithGrace } from './plugins/http/stopping.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Config } from './plugins/config/index.ts'
@@ -51,6 +52,7 @@ async function start (settings: Config) {
   await app.ready()
   // Where there is much memory V8 would let garbage pile up to several times what lives. Not before all is loaded: what was compiled is taken only under the flags that it was compiled under.
   setFlagsFromString('--heap-growing-percent=30')
+  settleShapes()
   const address = await listen(app, config)
   app.log.info(`listening on ${address}`)
   if (!isProduction) await app.health.risen.then(() => greet(address))
