@@ -139,9 +139,9 @@ async function run (t: Test) {
     say(`${name} `)
     await warmUp?.()
     const stolenShare = watchStolen()
-    const row = await alternate(name, subjects, { rounds, onRound: () => say('.') })
+    const measured = await alternate(name, subjects, { rounds, onRound: () => say('.') })
     const stolen = stolenShare()
-    figures.push(...row.map((figure) => ({ ...figure, stolen })))
+    figures.push(...measured.map((figure) => ({ ...figure, stolen })))
     say(stolen > MOST_STOLEN ? ` other machines took ${Math.round(stolen * 100)} % of the CPU: measure again when they do not\n` : '\n')
   }
 }

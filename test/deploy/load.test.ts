@@ -26,7 +26,7 @@ test('smoke sends its mix, shows what came of it, and leaves nothing behind', as
 
 test('a flood of logins is refused in order, which is no failure', async (t) => {
   // Hashes take their time here, or all would be done.
-  const url = await ready(serve(t, { ARGON2_MEMORY: '8192', HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '1000' }))
+  const url = await ready(serve(t, { ARGON2_MEMORY: '8192', ARGON2_TIME: '2', HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '1000' }))
   const { stdout, stderr } = await load(t, '--url', url, '--profile', 'spike', '--seconds', '5')
   const [, refused, limited, failed] = /^POST \/auth\/login .* ms +(\d+) +(\d+) +(\d+)$/m.exec(stdout) ?? []
   t.ok(Number(refused) > 100, stdout)
