@@ -23,8 +23,9 @@ const CLIENT_LEFT = 499   // as nginx has it; nobody is sent that
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})[\da-f]{16}-[\da-f]{2}(-|$)/
 
 /** The caller's trace, if its traceparent is one (W3C Trace Context section 3.2): version 00 ends after the flags, later ones may go on. */
-function traceIdOf ({ headers }: IncomingMessage) {
-  const [, version, traceId, more] = TRACEPARENT.exec(String(headers.traceparent)) ?? []
+function traceIdOf ({ headers: { traceparent } }: IncomingMessage) {
+  if (traceparent === undefined) return undefined
+  const [, version, traceId, more] = TRACEPARENT.exec(String(traceparent)) ?? []
   return version === '00' && more ? undefined : traceId
 }
 
