@@ -59,8 +59,8 @@ async function run (t: Test) {
   const joined = await startServer(t, MICROTS, withRedis)
 
   await row('GET /health', {
-    'bare Fastify': () => ask(bare, { requests: health }),
-    microts: () => ask(alone, { requests: health })
+    'bare Fastify': () => ask(bare, { requests: health, isAwake: true }),
+    microts: () => ask(alone, { requests: health, isAwake: true })
   })
   await row('GET /me', {
     'bare Fastify': () => ask(bare, { requests: me }),
