@@ -12,7 +12,7 @@ export type Plan = {
   /** Refresh tokens to be exchanged, each for the next one. */
   refreshTokens?: string[]
   /**
-   * Looks for answers without sleeping, where nothing else needs its core. To wake a sleeper on another core takes the server up to 5 us an answer
+   * Looks for answers without sleeping, where nothing else needs its core. To wake a sleeper on another core takes the server up to 5 µs an answer
    * (where it is an interrupt from one virtual CPU to another), which the network would not, and which a server that keeps the generator busy is spared.
    */
   isAwake?: boolean
