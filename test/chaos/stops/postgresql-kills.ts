@@ -10,8 +10,8 @@ import { createWriters } from './writes.ts'
 import type { Row } from '../row.ts'
 
 const CLIENTS = 8
-const SHORTEST_MS = 300
-const LONGEST_MS = 900
+const WRITES = 100
+const WRITE_MS = 50
 const PAUSE_MS = 20
 const CALM_MS = 1000
 // Nothing, until breakers open, until readiness falls.
@@ -35,7 +35,8 @@ export const postgresqlKills: Row = {
     let inDoubt = 0
     for (const awayMs of AWAY_MS) {
       const writing = writers.write(origin)
-      await delay(SHORTEST_MS + Math.random() * (LONGEST_MS - SHORTEST_MS))
+      await Promise.race([writers.acknowledged(WRITES), writing])
+      await delay(Math.random() * WRITE_MS)
       await database.kill()
       await writing
       const away = delay(awayMs, 'over')

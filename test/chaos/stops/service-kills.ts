@@ -10,7 +10,8 @@ import type { Row } from '../row.ts'
 
 const ROUNDS = 20
 const CLIENTS = 8
-const LONGEST_MS = 400
+const MORE_WRITES = 4
+const WRITE_MS = 50
 const OURS = "select from pg_stat_activity where datname = current_database() and application_name like 'microts%'"
 
 export const serviceKills: Row = {
@@ -29,7 +30,8 @@ export const serviceKills: Row = {
       refreshed += await writers.verify(origin)
       if (i === ROUNDS) break
       const writing = writers.write(origin)
-      await delay(Math.random() * LONGEST_MS)
+      await Promise.race([writers.acknowledged(i * MORE_WRITES), writing])
+      await delay(Math.random() * WRITE_MS)
       server.child.kill('SIGKILL')
       await Promise.all([writing, server.ended])
       // What was sent to PostgreSQL before is still done, or rolled back.

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 const PAUSE_MS = 5
 // What a revocation has until it holds everywhere; who was told that it is done need not wait.
 const UNTOLD_MS = 1000
+const SLOWEST_MS = 30_000
 
 /** Clients that write until something goes wrong, each with an account of its own. */
 export function createWriters (t: Test, size: number, isOutage: (status: number) => boolean) {
@@ -15,11 +16,17 @@ export function createWriters (t: Test, size: number, isOutage: (status: number)
   const wrong: object[] = []
   const told = { acknowledged: 0 }
 
-  return { lives, wrong, told, ask, write, verify }
+  return { lives, wrong, told, ask, write, acknowledged, verify }
 
   /** Fulfilled when each has met the end of its server, or has been answered as in an outage. */
   async function write (origin: string) {
     await Promise.all(lives.map((life) => live(origin, life)))
+  }
+
+  /** Fulfilled when so many more have been acknowledged: on a slow machine that takes longer, and proves as much. */
+  async function acknowledged (more: number) {
+    const due = told.acknowledged + more
+    await eventually(() => told.acknowledged >= due, SLOWEST_MS)
   }
 
   async function live (origin: string, life: Life) {
