@@ -22,8 +22,9 @@ export default fp(async (app) => {
     else done()
   })
 
-  // Who has said all there is to say may close that half of the connection; Node would take it for gone.
-  Object.assign(app.server, { httpAllowHalfOpen: true })
+  // Who has said all there is to say may close that half of the connection; Node would take it for gone. And it would show us the
+  // first thousand headers alone, where those that make a request ambiguous may come later: the size of the head is bound enough.
+  Object.assign(app.server, { httpAllowHalfOpen: true, maxHeadersCount: 0 })
   app.server.on('connection', (socket: Socket) => socket.once('end', () => linger(socket)))
 
   app.server.on('checkExpectation', (raw: IncomingMessage, response: ServerResponse) => {

@@ -56,6 +56,19 @@ test('a host that is missing, twice there or none closes the connection as well'
   }
 })
 
+test('what makes a request ambiguous may come after thousands of other headers', async (t) => {
+  const { send } = await wire(await build(t))
+  const many = Array<string>(3000).fill('a:')
+  const json = request('POST /auth/login', 'Host: localhost', 'Content-Type: application/json', ...many, 'Content-Encoding: gzip', 'Content-Length: 2', 'Connection: close') + '{}'
+  const table: [text: string, status: number][] = [
+    [request('GET /health', 'Host: localhost', ...many, 'Connection: close'), 200],
+    [request('GET /health', 'Host: localhost', ...many, 'Host: other') + LAST, 400],
+    [post('Transfer-Encoding: gzip, chunked', '2\r\n{}\r\n0\r\n\r\n').replace('Transfer', `${many.join('\r\n')}\r\nTransfer`) + LAST, 400],
+    [json, 415]
+  ]
+  for (const [text, status] of table) t.same(statuses(await send(text)), [status], text.slice(-200))
+})
+
 test('a path that leads nowhere is no way round that', async (t) => {
   const { send } = await wire(await build(t))
   for (const [path, status] of [['/%zz', 400], [`/me/sessions/${'x'.repeat(101)}`, 414]] as const) {
