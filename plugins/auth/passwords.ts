@@ -54,8 +54,8 @@ export async function createPasswords (config: Settings, slots: (count: number) 
 
     /** Whether the parameters have risen since this hash was made. */
     isOutdated (hash: string) {
-      const cost = (name: 'm' | 't') => Number(hash.match(`[$,]${name}=(\\d+)`)?.[1])
-      return cost('m') < parameters.memoryCost || cost('t') < parameters.timeCost
+      const cost = (name: 'm' | 't' | 'p') => Number(hash.match(`[$,]${name}=(\\d+)`)?.[1])
+      return cost('m') < parameters.memoryCost || cost('t') < parameters.timeCost || cost('p') < parameters.parallelism
     }
   }
 }
@@ -77,7 +77,7 @@ function faultOf (password: string, localPart: string, minLength: number) {
   if (isCommon(lower)) return new PasswordCommon('This password is among the most common ones')
   if (lower.includes(SERVICE_NAME)) return new PasswordCommon('The password contains the name of the service')
   const own = localPart.toLowerCase()
-  if (own.length >= TELLING_LENGTH && lower.includes(own)) return new PasswordCommon('The password contains a part of the e-mail address')
+  if ([...own].length >= TELLING_LENGTH && lower.includes(own)) return new PasswordCommon('The password contains a part of the e-mail address')
   return undefined
 }
 
