@@ -11,6 +11,8 @@ const OPS_TOKEN_CHARACTERS = 32
 const PLACEHOLDER = /change.?me|replace.?me|placeholder|example|your.?(secret|key|token|password)|default|secret|password|passw0rd|\bdummy|insecure|x{6,}|0{8,}|1234567|abcdef/i
 const PLACEHOLDER_PASSWORD = /^(change.?me|replace.?me|your.?password|placeholder|password|secret)$/i
 const MANY_DIFFERENT_CHARACTERS = 8
+// OWASP Password Storage Cheat Sheet, argon2id with one lane.
+const LEAST_ARGON2 = { ARGON2_MEMORY: 19_456, ARGON2_TIME: 2 }
 
 /** What no schema can say: secrets that are missing, weak or placeholders, and settings that contradict each other. */
 export function faultsOf (env: Env): string[] {
@@ -40,7 +42,8 @@ function productionFaults (env: Env) {
   if (env.OPS_TOKEN && env.OPS_TOKEN.length < OPS_TOKEN_CHARACTERS) faults.push(`OPS_TOKEN needs ${OPS_TOKEN_CHARACTERS} characters or more`)
   if (listOf(env.REFRESH_TOKEN_SECRET).some(isGuessable)) faults.push('REFRESH_TOKEN_SECRET looks like a placeholder: take 32 random bytes, for example `openssl rand -base64 48`')
   if (env.OPS_TOKEN && isGuessable(env.OPS_TOKEN)) faults.push('OPS_TOKEN looks like a placeholder: take random characters, for example `openssl rand -base64 48`')
-  if (env.DATABASE_URL && isPlaceholderUrl(env.DATABASE_URL)) faults.push('DATABASE_URL has a placeholder as its password')
+  for (const name of ['DATABASE_URL', 'REDIS_URL', 'REDIS_CLUSTER_NODES']) if (listOf(env[name]).some(isPlaceholderUrl)) faults.push(`${name} has a placeholder as its password`)
+  for (const [name, least] of Object.entries(LEAST_ARGON2)) if (env[name] && Number(env[name]) < least) faults.push(`${name} must be ${least} or more in production`)
   return faults
 }
 
@@ -50,7 +53,8 @@ function isGuessable (secret: string) {
 
 // Only what is meant to be replaced: the server may let a connection in by its network or certificate and read no password.
 function isPlaceholderUrl (url: string) {
-  return PLACEHOLDER_PASSWORD.test(URL.parse(url)?.password ?? '')
+  const { password = '', searchParams } = URL.parse(url) ?? {}
+  return [password, searchParams?.get('password') ?? ''].some((each) => PLACEHOLDER_PASSWORD.test(each))
 }
 
 // Read as pg does it, whenever it connects.

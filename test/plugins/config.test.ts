@@ -88,7 +88,12 @@ test('production takes no weak secret', async (t) => {
     ['OPS_TOKEN', placeholder, /looks like a placeholder/],
     ['OPS_TOKEN', random(23), /needs 32 characters or more/],
     ['DATABASE_URL', 'postgres://app:changeme@db/app', /has a placeholder as its password/],
-    ['DATABASE_URL', 'postgres://app:Replace-Me@db/app', /has a placeholder as its password/]
+    ['DATABASE_URL', 'postgres://app:Replace-Me@db/app', /has a placeholder as its password/],
+    ['DATABASE_URL', 'postgres://app@db/app?password=changeme', /has a placeholder as its password/],
+    ['REDIS_URL', 'redis://:changeme@redis', /has a placeholder as its password/],
+    ['REDIS_CLUSTER_NODES', 'redis://:changeme@a:1,b:2', /has a placeholder as its password/],
+    ['ARGON2_MEMORY', '19455', /must be 19456 or more/],
+    ['ARGON2_TIME', '1', /must be 2 or more/]
   ]
   for (const [name, value, fault] of table) {
     t.match(onlyFaultOf({ ...production, [name]: value }), new RegExp(`^${name} ${fault.source}`))
@@ -162,7 +167,7 @@ test('settings that contradict each other end the start', async (t) => {
     [{ SHUTDOWN_TIMEOUT: '17000' }, /^SHUTDOWN_DELAY \+ REQUEST_TIMEOUT must be less than SHUTDOWN_TIMEOUT$/],
     [{ REFRESH_IDLE_TTL: '86401', REFRESH_ABSOLUTE_TTL: '86400' }, /^REFRESH_IDLE_TTL must not exceed REFRESH_ABSOLUTE_TTL$/],
     [{ REFRESH_ABSOLUTE_TTL: '86400' }, /^REFRESH_IDLE_TTL must not exceed REFRESH_ABSOLUTE_TTL$/],
-    [{ ARGON2_PARALLELISM: '64', ARGON2_MEMORY: '511' }, /^ARGON2_MEMORY must be 8 x ARGON2_PARALLELISM or more$/],
+    [{ ARGON2_PARALLELISM: '64', ARGON2_MEMORY: '511', NODE_ENV: 'test' }, /^ARGON2_MEMORY must be 8 x ARGON2_PARALLELISM or more$/],
     [{ REDIS_URL: 'redis://a', REDIS_CLUSTER_NODES: 'a:1,b:2' }, /^REDIS_URL and REDIS_CLUSTER_NODES are both set$/]
   ]
   for (const [env, fault] of table) t.match(onlyFaultOf({ ...production, ...env }), fault, JSON.stringify(env))
