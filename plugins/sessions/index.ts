@@ -52,8 +52,8 @@ export function createSessions ({ beyondDeadline, config, db, gather, metrics, t
       return pairOf(access, claim, firstSeconds)
     },
 
-    /** Exchanges a refresh token for the next pair; throws InvalidRefreshToken. */
-    rotate: createRotation({ beyondDeadline, config, db, gather, tokens, log, pairOf, end, count }),
+    /** `rotate` exchanges a refresh token for the next pair, `expose` only judges it; both throw InvalidRefreshToken. */
+    ...createRotation({ beyondDeadline, config, db, gather, tokens, log, pairOf, end, count }),
 
     /** The live sessions of a user, the one seen last first. */
     async list (userId: string) {

@@ -24,6 +24,8 @@ type Needs<Pair> = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'g
 const OUTAGE_MARGIN_MS = 5000
 // As an integer of PostgreSQL has it, with its successor.
 const MOST_GENERATIONS = 2 ** 31 - 2
+// No session has it, and none is advanced to it.
+const NONE = -1
 
 /**
  * The exchange of a refresh token for the next pair. The parent of the current token gets the same successor again for as long as
@@ -38,7 +40,9 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
     return new Map(states.map((state) => [bySession.get(state.sessionId)!, state]))
   }))
 
-  return async function rotate (claim: RefreshClaim) {
+  return { rotate, expose }
+
+  async function rotate (claim: RefreshClaim) {
     if (claim.generation > MOST_GENERATIONS) throw new InvalidRefreshToken()
     let state = await advanceTogether(claim) ?? await advanceAlone(claim)
     // Who loses a race looks again at what the winner left, and is judged by that.
@@ -51,6 +55,15 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
     count(event)
     log.debug({ userId: state.userId, sessionId: claim.sessionId }, `session ${event}`)
     return pairOf(access, { ...claim, generation: isAdvanced(state) ? claim.generation + 1 : state.generation }, secondsLeft)
+  }
+
+  /**
+   * Judges a token that is not exchanged, as `rotate` would: else a thief who keeps the limit of the session used up would not be
+   * found out, since what the owner presents would be refused unread.
+   */
+  async function expose (claim: RefreshClaim) {
+    const state = await advanceAlone({ ...claim, generation: NONE })
+    if (state?.isLive && claim.generation < state.generation && !isRetry(claim, state)) await endStolen(claim, state)
   }
 
   async function advanceAlone (claim: RefreshClaim) {

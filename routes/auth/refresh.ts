@@ -22,7 +22,12 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
     }
   }, async (request, reply) => {
     const claim = app.sessions.read(request.body.refreshToken)
-    await app.limits.take(request, reply, ['session', claim.sessionId])
+    try {
+      await app.limits.take(request, reply, ['session', claim.sessionId])
+    } catch (error) {
+      await app.sessions.expose(claim)
+      throw error
+    }
     return app.sessions.rotate(claim)
   })
 }

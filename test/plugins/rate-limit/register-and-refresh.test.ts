@@ -71,6 +71,32 @@ test('a session may refresh 30 times in 5 minutes, from wherever, and costs no a
   t.match((await app.inject({ url: '/api', remoteAddress: A })).headers, { ratelimit: '"address";r=59;t=60' })
 })
 
+test('who keeps the limit of a session used up is found out all the same', async (t) => {
+  const app = await build(t, { ...REFRESH, RATE_LIMIT_REFRESH_MAX: '3', REFRESH_GRACE_SECONDS: '0' })
+  const { refreshToken: stolen, headers } = await signUp(app)
+  const answers = []
+  for (let i = 0, token = stolen; i < 3; i++) {
+    answers.push(await refresh(app, token, B))
+    token = answers[i]!.json().refreshToken
+  }
+  t.same(statusesOf(answers), [200, 200, 200])
+  const current = answers[2]!.json().refreshToken
+  t.equal((await refresh(app, current, B)).statusCode, 429, 'the current one is not found fault with')
+  t.equal((await app.inject({ url: '/me', headers })).statusCode, 200)
+
+  t.match((await refresh(app, stolen)).json(), { status: 401, code: 'INVALID_REFRESH_TOKEN' }, 'the owner has what is no longer current')
+  t.equal((await app.inject({ url: '/me', headers })).statusCode, 401)
+  t.same(await sql('select revoked_reason from sessions where revoked_at is not null'), [{ revoked_reason: 'reuse detected' }])
+  t.equal((await refresh(app, current, B)).statusCode, 429)
+})
+
+test('a retry within the grace is no theft where the limit of its session is used up', async (t) => {
+  const app = await build(t, { ...REFRESH, RATE_LIMIT_REFRESH_MAX: '1' })
+  const { refreshToken, headers } = await signUp(app)
+  t.same(statusesOf([await refresh(app, refreshToken), await refresh(app, refreshToken)]), [200, 429])
+  t.equal((await app.inject({ url: '/me', headers })).statusCode, 200)
+})
+
 test('a valid refresh token works from an exhausted address', async (t) => {
   const app = await build(t, REFRESH)
   const { refreshToken } = await signUp(app)
