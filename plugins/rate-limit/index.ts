@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { normalizeIP } from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
-import { ClientLeft, tooManyRequests } from '../errors.ts'
+import { ClientLeft, InvalidCredentials, tooManyRequests } from '../errors.ts'
 import { createSharedLog } from './shared-log.ts'
 import { SlidingLog, type Log, type Slot } from './sliding-log.ts'
 import { createUnderWay } from './under-way.ts'
@@ -35,7 +35,7 @@ interface Limits {
   take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Taken[] | Promise<Taken[]>
   /** Takes slots for `work`; when it ends in a failure of ours, they are given back. */
   spend: <Result>(request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) => Promise<Result>
-  /** Counts a failed login: success gives the slots back and ends the account's row of failures, and so does a failure of ours, but for the row. */
+  /** Counts a wrong password: success gives the slots back and ends the account's row of failures; whatever else `work` ends in gives them back too. */
   attempt: <Result>(request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) => Promise<Result>
   /** An error handler of a route that counts by itself: what it did not count counts for the address. */
   countFailure: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => Promise<never>
@@ -122,12 +122,16 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     }
   }
 
-  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: (taken: Taken[]) => Promise<Result>, onTaken?: (slot: Taken) => void) {
-    const taken = await takeEach(request, reply, subjects, onTaken)
+  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) {
+    const taken = await takeEach(request, reply, subjects)
+    return refundUnless((error) => !isOurFailure(error), request, reply, taken, work)
+  }
+
+  async function refundUnless<Result> (isCounted: (error: unknown) => boolean, request: FastifyRequest, reply: FastifyReply, taken: Taken[], work: () => Promise<Result>) {
     try {
-      return await work(taken)
+      return await work()
     } catch (error) {
-      if (isOurFailure(error)) giveBack(request, reply, taken)
+      if (!isCounted(error)) giveBack(request, reply, taken)
       throw error
     }
   }
@@ -136,12 +140,13 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     const who = hash('sha256', account, 'base64url')
     const trial = underWay.begin()
     try {
-      return await spend(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], async (taken) => {
+      const taken = await takeEach(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], trial.add)
+      return await refundUnless(isWrongPassword, request, reply, taken, async () => {
         const result = await work()
         for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
         giveBack(request, reply, taken)
         return result
-      }, trial.add)
+      })
     } finally {
       trial.end()
     }
@@ -186,6 +191,8 @@ const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unkno
 
 // Nor has a client tried anything that left before it could be told.
 const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500 || error instanceof ClientLeft
+
+const isWrongPassword = (error: unknown) => error instanceof InvalidCredentials
 
 // draft-ietf-httpapi-ratelimit-headers, for the limit that is nearest to its end.
 function tell (reply: FastifyReply, slots: Taken[]) {

@@ -8,6 +8,8 @@ type Options = { time?: string, origin?: string }
 const KEY_PREFIX = 'microts:limit:'
 const REDIS_TIME = "redis.call('time')"
 const MICROSECONDS = 1000
+const MOST_OWED = 10_000
+const PAID_AT_A_TIME = 100
 
 // One key a log, its slots scored with the microsecond they were taken in. Numbers go back as they are only when they are integers.
 // Where a limit was lowered more are held than may be, and several have to free before one may be taken.
@@ -51,11 +53,13 @@ const look = (time: string) => `${clock(time)}
 export function createSharedLog ({ tell, script }: FastPath, local: Log, { time = REDIS_TIME, origin = randomBytes(6).toString('base64url') }: Options = {}): Log {
   const takeSlot = script('microtsTakeSlot', take(time), 1)
   const lookAt = script('microtsLookAt', look(time), 1)
+  // What was to be cleared while Redis was away, and when: without it a row of failures would go on that a success has ended.
+  const owed = new Map<string, number>()
 
   return {
-    take: (slot, windowMs, max) => takeSlot(keyOf(slot), windowMs, max, idOf(slot)).then(decisionOf, () => local.take(slot, windowMs, max)),
+    take: (slot, windowMs, max) => takeSlot(keyOf(slot), windowMs, max, idOf(slot)).then(decide, () => local.take(slot, windowMs, max)),
 
-    look: (slot, windowMs, max) => lookAt(keyOf(slot), windowMs, max).then(decisionOf, () => local.look(slot, windowMs, max)),
+    look: (slot, windowMs, max) => lookAt(keyOf(slot), windowMs, max).then(decide, () => local.look(slot, windowMs, max)),
 
     // The slot may be in either, where Redis went or came back meanwhile. What a lost refund costs is a slot, until its window has passed.
     refund (slot) {
@@ -65,8 +69,27 @@ export function createSharedLog ({ tell, script }: FastPath, local: Log, { time 
 
     clear (slot) {
       local.clear(slot)
-      tell((redis) => redis.del(keyOf(slot)))
+      const [key, at] = [keyOf(slot), Date.now()]
+      tell((redis) => redis.del(key)).then((isDone) => isDone || owe(key, at))
     }
+  }
+
+  function decide (answer: unknown) {
+    if (owed.size > 0) pay()
+    return decisionOf(answer)
+  }
+
+  /** Clears what was taken until then, now that Redis answers. */
+  function pay () {
+    for (const [key, at] of [...owed].slice(0, PAID_AT_A_TIME)) {
+      owed.delete(key)
+      tell((redis) => redis.zremrangebyscore(key, '-inf', at * MICROSECONDS)).then((isDone) => isDone || owe(key, at))
+    }
+  }
+
+  function owe (key: string, at: number) {
+    owed.set(key, at)
+    if (owed.size > MOST_OWED) owed.delete(owed.keys().next().value!)
   }
 
   function idOf ({ id }: Slot) {

@@ -10,14 +10,14 @@ declare module 'fastify' {
 }
 
 /** The commands we use; a single server and a cluster both have them. */
-export type Commands = Pick<Redis, 'del' | 'get' | 'mget' | 'publish' | 'set' | 'zrem'>
+export type Commands = Pick<Redis, 'del' | 'get' | 'mget' | 'publish' | 'set' | 'zrem' | 'zremrangebyscore'>
 export type Argument = string | number
 
 export interface FastPath {
   /** Rejects when Redis cannot answer within REDIS_COMMAND_TIMEOUT, for whatever reason: what needs it has something else to go by. */
   run: <Result>(use: (redis: Commands) => Promise<Result>) => Promise<Result>
-  /** Sends what nobody waits for, even where the breaker would refuse it: what was silent may hear it yet. */
-  tell: (use: (redis: Commands) => Promise<unknown>) => void
+  /** Sends what nobody waits for, even where the breaker would refuse it: what was silent may hear it yet. Fulfilled with whether it was answered. */
+  tell: (use: (redis: Commands) => Promise<unknown>) => Promise<boolean>
   /**
    * A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. Each call has
    * as many arguments as the others. It leaves at the end of the turn, and fails for all that called it in this turn.
@@ -55,9 +55,7 @@ export default fp(async (app) => {
   const run = async <Result>(use: (redis: Commands) => Promise<Result>, calls?: number) => breaker.run(() => within(config.REDIS_COMMAND_TIMEOUT, use(client)), calls)
   app.decorate('fastPath', {
     run,
-    tell (use) {
-      within(config.REDIS_COMMAND_TIMEOUT, use(client)).catch(() => {})
-    },
+    tell: (use) => within(config.REDIS_COMMAND_TIMEOUT, use(client)).then(() => true, () => false),
     script: createScripts({ client, run, gather: app.gather }),
     listen: listener.add
   })

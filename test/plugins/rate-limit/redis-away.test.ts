@@ -1,5 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { test, type Test } from 'tap'
+import { createSharedLog } from '../../../plugins/rate-limit/shared-log.ts'
+import { SlidingLog } from '../../../plugins/rate-limit/sliding-log.ts'
 import { eventually } from '../../eventually.ts'
 import { build, PASSWORD, signUp } from '../../helper.ts'
 import { startProxy, type Mode } from '../../proxy.ts'
@@ -94,6 +96,41 @@ test('without Redis too a success ends the row of failures of its account, and w
   for (const password of ['wrong', PASSWORD, 'wrong', 'wrong', PASSWORD]) statuses.push(await logIn(app!, email, password))
   t.same(statuses, [401, 200, 401, 401, 429])
   t.equal((await app!.inject({ method: 'POST', url: '/auth/login', remoteAddress: CLIENT, payload: {} })).statusCode, 429)
+})
+
+test('a success while Redis is away ends the row of failures that Redis has of its account, once it is back', async (t) => {
+  const world = await start(t, { RATE_LIMIT_ACCOUNT_MAX: '3' })
+  const { redis, apps: [app, other], set } = world
+  const { email } = await signUp(app!)
+  const row = async () => (await slots(redis)).find(([key]) => key.includes('{account:'))?.[1]
+  t.same([await logIn(app!, email, '1'), await logIn(app!, email, '2')], [401, 401])
+  t.equal(await row(), 2)
+  await set('refuse')
+  t.equal(await logIn(app!, email), 200)
+  await set('pass')
+  await eventually(() => [app!, other!].every((each) => isUp(each) && each.breakers.stateOf('redis') === 'closed'))
+  await Promise.all([app!, other!].map(connected))
+  t.equal(await logIn(other!, email, '3'), 401, 'counted meanwhile')
+
+  await eventually(async () => await ask(app!) === 200 && await row() === 1)
+  t.same([await logIn(other!, email, '4'), await logIn(other!, email, '5'), await logIn(other!, email)], [401, 401, 429])
+})
+
+test('of what is to be cleared once Redis is back 10 000 rows are remembered, and the oldest goes first', async (t) => {
+  const { redis, apps: [app], set } = await start(t, {})
+  const log = createSharedLog(app!.fastPath!, new SlidingLog())
+  const slot = (value: string | number) => ({ dimension: 'account', value: String(value), id: 0 })
+  const left = async (value: string) => (await slots(redis)).some(([key]) => key.endsWith(`{account:${value}}`))
+  for (const value of ['first', 'last']) await log.take(slot(value), 600_000, 5)
+  await set('refuse')
+  await eventually(() => !isUp(app!))
+  for (const value of ['first', ...Array(9_999).keys(), 'last']) log.clear(slot(value))
+  await set('pass')
+  await connected(app!)
+
+  for (let i = 0; i < 100; i++) await log.look(slot('any'), 600_000, 5)
+  await eventually(async () => !await left('last'))
+  t.ok(await left('first'))
 })
 
 for (const mode of ['swallow', 'delay'] as const) {

@@ -103,7 +103,7 @@ function replica (t: Test, port: number, table: string[]) {
   t.teardown(() => client.disconnect())
   const fastPath: FastPath = {
     run: (use) => use(client),
-    tell: () => {},
+    tell: async () => true,
     script (name, lua, numberOfKeys) {
       client.defineCommand(name, { lua, numberOfKeys })
       return (...args) => (client as unknown as Record<string, (...args: unknown[]) => Promise<any>>)[name]!(...args)
