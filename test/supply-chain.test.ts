@@ -43,6 +43,14 @@ test('workflows name actions by commit, with the version beside it', async (t) =
   }
 })
 
+test('every push is linted, tested, and looked through for advisories, unsafe migrations and secrets', async (t) => {
+  const { on, jobs } = parse(read('.github/workflows/ci.yml')) as { on: object, jobs: Workflow['jobs'] }
+  t.match(on, { push: {}, schedule: Array })
+  const commands = Object.values(jobs).flatMap(({ steps }) => steps.flatMap(({ run }) => run ?? []))
+  for (const command of ['npm ci', 'npm run lint', 'npm run check', 'npm run check:migrations', 'npm run check:secrets', 'npm ci && npm test']) t.ok(commands.includes(command), command)
+  t.match(commands.join('\n'), /^npm audit .*--audit-level=high$/m)
+})
+
 test('workflows may read the repository, and nothing more', async (t) => {
   for (const file of workflows) {
     const { permissions, concurrency, jobs } = parse(read(file)) as Workflow

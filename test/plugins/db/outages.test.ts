@@ -28,6 +28,17 @@ test('a connection that is killed inside a transaction does not come back', asyn
   t.same(await sql('select from revocations'), [])
 })
 
+test('a transaction that its owner leaves lying is ended, and what it held is free', async (t) => {
+  const { db } = await build(t, ONE)
+  await t.rejects(db.tx(async (tx) => {
+    await tx.query('lock table revocations')
+    const startedAt = performance.now()
+    await sql('select from revocations')
+    t.ok(performance.now() - startedAt < 10_000)
+    await tx.query('select 1')
+  }), UNAVAILABLE)
+})
+
 test('a connection that is killed while its transaction does something else ends no process', async (t) => {
   const { db, pg } = await build(t, ONE)
   const acquired = once(pg.pool, 'acquire')

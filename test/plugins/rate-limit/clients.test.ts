@@ -34,6 +34,7 @@ test('through trusted proxies the client is the key: the last address that none 
   t.same([await from(app, '10.0.0.1', '198.51.100.1'), await from(app, '10.0.0.2', '198.51.100.1')], [200, 200])
   t.equal(await from(app, '10.0.0.3', '198.51.100.1'), 429, 'the same client by another proxy')
   t.equal(await from(app, 'fd00::1', '198.51.100.1'), 429)
+  t.equal(await from(app, '::ffff:10.0.0.4', '198.51.100.1'), 429, 'as a socket of IPv6 has it')
   t.equal(await from(app, '10.0.0.1', '192.0.2.77, 198.51.100.1'), 429, 'what the client itself wrote comes first')
   t.equal(await from(app, '10.0.0.1', '192.0.2.78, 198.51.100.1, 10.9.9.9'), 429, 'over two proxies')
   t.equal(await from(app, '10.0.0.1', '198.51.100.2'), 200, 'another client by the same proxy')
