@@ -14,6 +14,8 @@ const PRODUCTION = {
   ...settings,
   ...Object.fromEntries(LIMITS),
   NODE_ENV: 'production',
+  ARGON2_MEMORY: undefined,
+  ARGON2_TIME: undefined,
   LOG_LEVEL: 'info',
   HOST: '127.0.0.1',
   PORT: '0',

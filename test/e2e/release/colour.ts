@@ -14,9 +14,9 @@ type Server = ReturnType<typeof start>
 
 /** Two more processes start on the cores that serve, and what is rehearsed is not their number. A table that is locked for longer still fails requests. */
 export const PATIENCE = { DB_CONNECT_TIMEOUT: '10000', DB_QUERY_TIMEOUT: '4000' }
-const UNSET = ['DATABASE_URL', 'JWT_KEYS', 'REFRESH_TOKEN_SECRET', 'REQUEST_TIMEOUT', 'SHUTDOWN_TIMEOUT']
+const UNSET = ['DATABASE_URL', 'JWT_KEYS', 'REFRESH_TOKEN_SECRET', 'ARGON2_MEMORY', 'ARGON2_TIME', 'REQUEST_TIMEOUT', 'SHUTDOWN_TIMEOUT']
 
-/** Settings of production, secrets as files; limits out of the way, and hashes that cost little. */
+/** Settings of production, secrets as files; limits out of the way. */
 export async function productionSettings (t: Test, { databaseUrl, redisUrl }: { databaseUrl: string, redisUrl: string }): Promise<Env> {
   const folder = await mkdtemp(join(tmpdir(), 'secrets-'))
   t.teardown(() => rm(folder, { recursive: true }))
