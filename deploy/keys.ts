@@ -17,7 +17,8 @@ const HELP = `Usage: npm run keys -- generate | list | prune     (in the image: 
   --dry-run     with prune: only show them
 
 To rotate: prune, generate, and have the file on every replica within five minutes; a running one reads it again every 10 s.
-ACCESS_TOKEN_TTL says how long tokens live; where it is not set here, prune assumes an hour, which is the most.
+ACCESS_TOKEN_TTL says how long tokens live: where it was lowered, the longest of the last hour. Where it is not set
+here, prune assumes an hour, which is the most.
 `
 
 // Who fetched the keys just before this one was among them has the old ones for so long, and so may a cache on the way.

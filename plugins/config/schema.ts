@@ -34,8 +34,8 @@ export const EnvSchema = Type.Object({
   SESSION_LIMIT: Count(20, 'Live sessions a user; the least recently used goes first'),
 
   PASSWORD_MIN_LENGTH: Type.Integer({ minimum: 8, maximum: 64, default: 8, description: 'Shortest password, code points' }),
-  ARGON2_MEMORY: Type.Integer({ minimum: 8, maximum: 4_194_304, default: 19_456, description: 'Memory of a hash, KiB' }),
-  ARGON2_TIME: Type.Integer({ minimum: 1, maximum: 100, default: 2, description: 'Passes of a hash' }),
+  ARGON2_MEMORY: Type.Integer({ minimum: 8, maximum: 4_194_304, default: 19_456, description: 'Memory of a hash, KiB; production takes no less' }),
+  ARGON2_TIME: Type.Integer({ minimum: 1, maximum: 100, default: 2, description: 'Passes of a hash; production takes no less' }),
   ARGON2_PARALLELISM: Type.Integer({ minimum: 1, maximum: 64, default: 1, description: 'Lanes of a hash' }),
   HASH_CONCURRENCY: Type.Integer({ minimum: 1, maximum: 512, description: 'Hashes at a time; default: the number of cores' }),
   HASH_QUEUE_TIMEOUT: Milliseconds(2000, 'A hash that would wait longer is refused at once, ms', 0),
