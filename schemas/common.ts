@@ -42,7 +42,7 @@ export const PROBLEMS = {
 export type Code = keyof typeof PROBLEMS
 export const CODES = Object.keys(PROBLEMS) as Code[]
 
-/** Every 4xx and 5xx has this form (RFC 9457). */
+/** Every 4xx and 5xx but the 503 of `/ready` has this form (RFC 9457). */
 export const ProblemSchema = Type.Object({
   type: Type.String({ description: 'A URI that names the kind of problem' }),
   title: Type.String(),

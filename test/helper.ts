@@ -10,7 +10,7 @@ type Env = Record<string, string | undefined>
 type Options = { stream?: { write: (line: string) => void } }
 
 const admin = process.env.TEST_DATABASE_URL
-if (!admin) throw new Error('TEST_DATABASE_URL is not set: run the tests with `npm test`, or one file with `node test/run.ts test/routes/me/sessions.test.ts`')
+if (!admin) throw new Error('TEST_DATABASE_URL is not set: run the tests with `npm test`, or one file with `node test/run.ts --disable-coverage test/routes/me/sessions.test.ts`')
 
 const { privateKey } = generateKeyPairSync('ed25519')
 const database = `test_${process.pid}_${randomBytes(4).toString('hex')}`
