@@ -25,7 +25,11 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
     try {
       await app.limits.take(request, reply, ['session', claim.sessionId])
     } catch (error) {
+      const told = reply.getHeaders()
+      // Or a flood of these would be one of statements.
+      await app.limits.take(request, reply, ['address'])
       await app.sessions.expose(claim)
+      reply.headers(told)
       throw error
     }
     return app.sessions.rotate(claim)

@@ -49,7 +49,7 @@ test('a registration that fails by our fault is given back', async (t) => {
   t.same(statusesOf([await register(app), await register(app), await register(app), await register(app), await register(app), await register(app)]), [201, 201, 201, 201, 201, 429])
 })
 
-test('a session may refresh 30 times in 5 minutes, from wherever, and costs no address anything', async (t) => {
+test('a session may refresh 30 times in 5 minutes, from wherever, and costs no address anything; what is refused does', async (t) => {
   const app = await build(t, REFRESH)
   const { refreshToken } = await signUp(app)
   const { refreshToken: other } = await signUp(app)
@@ -68,7 +68,7 @@ test('a session may refresh 30 times in 5 minutes, from wherever, and costs no a
     t.match(headers, { 'ratelimit-policy': '"session";q=30;w=300', ratelimit: /^"session";r=0;t=\d+$/, 'retry-after': /^[1-9]\d{0,2}$/ })
   }
   t.equal((await refresh(app, other)).statusCode, 200, 'another session')
-  t.match((await app.inject({ url: '/api', remoteAddress: A })).headers, { ratelimit: '"address";r=59;t=60' })
+  t.match((await app.inject({ url: '/api', remoteAddress: A })).headers, { ratelimit: '"address";r=56;t=60' })
 })
 
 test('who keeps the limit of a session used up is found out all the same', async (t) => {
@@ -88,6 +88,16 @@ test('who keeps the limit of a session used up is found out all the same', async
   t.equal((await app.inject({ url: '/me', headers })).statusCode, 401)
   t.same(await sql('select revoked_reason from sessions where revoked_at is not null'), [{ revoked_reason: 'reuse detected' }])
   t.equal((await refresh(app, current, B)).statusCode, 429)
+})
+
+test('what is refused beyond both limits costs no statement', async (t) => {
+  const app = await build(t, { RATE_LIMIT_REFRESH_MAX: '1', RATE_LIMIT_MAX: '2' })
+  const { refreshToken } = await signUp(app)
+  t.same(statusesOf([await refresh(app, refreshToken), await refresh(app, refreshToken), await refresh(app, refreshToken)]), [200, 429, 429])
+  await sql('alter table sessions rename to sessions_away')
+  t.match((await refresh(app, refreshToken)).headers, { 'ratelimit-policy': '"address";q=2;w=60' })
+  t.equal((await refresh(app, refreshToken, B)).statusCode, 503, 'of another address it would')
+  await sql('alter table sessions_away rename to sessions')
 })
 
 test('a retry within the grace is no theft where the limit of its session is used up', async (t) => {
