@@ -34,6 +34,8 @@ type Needs = {
   /** As many as the pool has connections, so that it is here that a request waits for one. */
   slots: Slots
   patienceMs: number
+  /** Outages no further apart than that are one. */
+  graceMs: number
   deadline: () => Signal | undefined
 }
 
@@ -54,9 +56,9 @@ const GREETING = `
     where name = 'client_connection_check_interval' and version() !~* 'windows|mingw|visual'
   )`
 
-export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }: Needs): Db {
+export function createDb ({ pool, checks, breaker, slots, patienceMs, graceMs, deadline }: Needs): Db {
   const connections = createConnections(pool)
-  const outages = createOutages()
+  const outages = createOutages(graceMs)
   let isAway = false      // as the checks see it
 
   return {
@@ -111,7 +113,7 @@ export function createDb ({ pool, checks, breaker, slots, patienceMs, deadline }
       if (isBroken(error)) connections.discard(client, error as Error)
       else client.release()
       if (error instanceof Cut || !isTrouble(error)) throw error
-      if (isBroken(error)) outages.begin()
+      outages.begin()
       throw unavailable(error)
     }
   }
@@ -142,6 +144,9 @@ async function greet (client: pg.ClientBase) {
   if (server?.recovering) throw new Error('the database is a read-only standby')
 }
 
+// Or old dates would be sent with the offset of this machine's time zone, cut to minutes.
+pg.defaults.parseInputDatesAsUTC = true
+
 export default fp(async (app) => {
   const { config } = app
   // Longer than pg's 10 s: who comes after a quiet moment would pay for a new connection and for its plans.
@@ -161,6 +166,7 @@ export default fp(async (app) => {
     breaker: app.breakers.create('database', { isFailure: (error) => error instanceof ServiceUnavailable || error instanceof Cut }),
     slots,
     patienceMs: config.DB_CONNECT_TIMEOUT,
+    graceMs: config.REFRESH_GRACE_SECONDS * 1000,
     deadline: app.deadline
   })
   app.decorate('db', db)

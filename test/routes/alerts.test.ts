@@ -7,6 +7,9 @@ import { createLog } from '../log.ts'
 import { isProblem } from '../problem.ts'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 
+// Far from UTC, and by a part of a minute before there were time zones.
+process.env.TZ = 'America/New_York'
+
 const UUID_V7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 const ENDED = '2026-11-22T12:30:00Z'
 const RECENT = /^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/

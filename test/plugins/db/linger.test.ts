@@ -11,7 +11,7 @@ import { build } from '../../helper.ts'
 test('what ends within 100 ms after that keeps its connection', async (t) => {
   const { pg: { pool }, breakers } = await build(t, { DB_POOL_SIZE: '1' })
   const request = new AbortController()
-  const db = createDb({ pool, checks: pool, breaker: breakers.create('test'), slots: createSlots(1, () => undefined), patienceMs: 1000, deadline: () => request.signal })
+  const db = createDb({ pool, checks: pool, breaker: breakers.create('test'), slots: createSlots(1, () => undefined), patienceMs: 1000, graceMs: 0, deadline: () => request.signal })
   const [before] = await db.query('select pg_backend_pid() as pid')
   // The answer is there, but nobody has looked yet.
   pool.once('acquire', () => setImmediate(() => {
@@ -30,7 +30,7 @@ test('what is cut off says nothing of the other connections', async (t) => {
   const { pg: { pool }, breakers } = await build(t, { DB_POOL_SIZE: '2' })
   const request = new AbortController()
   let signal: AbortSignal | undefined
-  const db = createDb({ pool, checks: pool, breaker: breakers.create('test'), slots: createSlots(2, () => undefined), patienceMs: 1000, deadline: () => signal })
+  const db = createDb({ pool, checks: pool, breaker: breakers.create('test'), slots: createSlots(2, () => undefined), patienceMs: 1000, graceMs: 0, deadline: () => signal })
   const pids = () => Promise.all([1, 2].map(() => db.query<{ pid: number }>('select pg_backend_pid() as pid, pg_sleep(0.1)')))
   const before = (await pids()).flat().map(({ pid }) => pid)
   signal = request.signal

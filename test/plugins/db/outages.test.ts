@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
+import { createOutages } from '../../../plugins/db/outages.ts'
 import { isBroken, isPassing, isTrouble } from '../../../plugins/db/trouble.ts'
 import { NotFound } from '../../../plugins/errors.ts'
 import { eventually } from '../../eventually.ts'
@@ -228,3 +229,23 @@ async function pids ({ db, config }: FastifyInstance) {
     return row?.pid
   })))
 }
+
+test('an outage lasts from the first failure to the first success, and goes on with what fails within the grace after it, for an hour', async (t) => {
+  let nowMs = 0
+  const { begin, end, last } = createOutages(30_000, () => nowMs)
+  const fail = (from: number, to: number) => {
+    nowMs = from
+    begin()
+    nowMs = to
+    end()
+    return last()
+  }
+  t.equal(last(), undefined)
+  t.same(fail(1000, 3000), { startedAgoMs: 2000, endedAgoMs: 0 })
+  t.same(fail(32_000, 33_000), { startedAgoMs: 32_000, endedAgoMs: 0 }, 'reads may be answered while commits are not')
+  t.same(fail(63_001, 64_000), { startedAgoMs: 999, endedAgoMs: 0 }, 'later it is another one')
+  end()
+  for (let at = 90_000; at < 64_000 + 3_600_000; at += 26_000) fail(at, at + 1000)
+  nowMs += 20_000
+  t.ok(fail(nowMs, nowMs + 1)!.startedAgoMs < 20_000, 'a trickle is no outage for ever')
+})
