@@ -15,6 +15,8 @@ export function createDestination (fd: number = process.stdout.fd) {
   let tries = 0
   // Between two tries it sleeps, and all that serves with it, so that it may do so at the end alone.
   const output = pino.destination({ dest: fd, sync: true, maxLength: MOST_UNWRITTEN, retryEAGAIN: () => tries-- > 0 })
+  // Pino's own would have it write nothing ever again once a pipe had no reader.
+  output.removeAllListeners('error')
   output.on('error', () => { timer ??= setTimeout(flush, RETRY_MS).unref() })
   let batch = ''
   let timer: NodeJS.Timeout | undefined

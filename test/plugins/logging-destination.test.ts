@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { constants, openSync, readFileSync, readSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type Test } from 'tap'
 import { createDestination } from '../../plugins/logging/destination.ts'
@@ -52,6 +52,32 @@ test('a pipe that nobody reads holds up nobody, and gets all of it when somebody
     return read.length === lines.join('').length
   })
   t.equal(read, lines.join(''))
+})
+
+test('a pipe whose reader goes is written to again when there is another one', async (t) => {
+  const path = join(t.testdir({}), 'pipe')
+  execFileSync('mkfifo', [path])
+  const open = () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const first = open()
+  const destination = createDestination(openSync(path, constants.O_WRONLY | constants.O_NONBLOCK))
+  closeSync(first)
+  destination.write('nobody reads this yet\n')
+  destination.flushSync()
+  const second = open()
+  t.teardown(() => closeSync(second))
+  destination.write('and this\n')
+
+  let read = ''
+  const piece = Buffer.alloc(1024)
+  await eventually(() => {
+    try {
+      read += piece.toString('utf8', 0, readSync(second, piece))
+    } catch (error) {
+      t.equal((error as NodeJS.ErrnoException).code, 'EAGAIN')
+    }
+    return read.includes('and this')
+  })
+  t.equal(read, 'nobody reads this yet\nand this\n')
 })
 
 test('what cannot be written, as on a full disk, harms nobody', async (t) => {
