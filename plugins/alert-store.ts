@@ -43,7 +43,8 @@ export function createAlertStore (db: FastifyInstance['db']) {
         on conflict (fingerprint, starts_at) do update
         set status = case when ${MAY_BE_LATE} then greatest(known.status, excluded.status) else excluded.status end,
             ends_at = case when ${MAY_BE_LATE} then coalesce(excluded.ends_at, known.ends_at) else excluded.ends_at end,
-            summary = excluded.summary, description = excluded.description, received_at = excluded.received_at
+            summary = excluded.summary, description = excluded.description,
+            received_at = case when ${MAY_BE_LATE} and known.status > excluded.status then known.received_at else excluded.received_at end
         returning id, fingerprint, name, status, severity, starts_at as "startsAt"`,
       [alerts.map(() => uuidv7()), column('fingerprint'), column('name'), column('status'), column('severity'), column('summary'), column('description'), labels, column('startsAt'), column('endsAt')])
       await refresh().catch(() => {})      // they are stored

@@ -21,7 +21,7 @@ const alerts: FastifyPluginAsyncTypebox = async (app) => {
     }
   }, async ({ body, log }) => {
     // First, and whatever becomes of the rest: that PostgreSQL is away is told while it is.
-    const received = app.alerts.receive(body.alerts, log)
+    const received = app.alerts.receive(body.alerts, log, body.truncatedAlerts)
     const alerts = await app.alertStore.save(received)
     return { processed: alerts.length, alerts }
   })

@@ -1,8 +1,9 @@
+import { hostname } from 'node:os'
 import fp from 'fastify-plugin'
 import { CLASSES, receivedOf, severityClass, STATUSES, type Received } from './received.ts'
 import { createRepeats } from './repeats.ts'
 import { textOf } from './text.ts'
-import { createWebhook, RESULTS } from './webhook.ts'
+import { createWebhook, isOutage, RESULTS } from './webhook.ts'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Notified } from '../../schemas/alerts.ts'
 
@@ -13,8 +14,8 @@ declare module 'fastify' {
 interface Alerts {
   /** Tells whoever is on duty, by ALERT_WEBHOOK_URL. Never throws and never waits. */
   raise: (alert: Alert) => void
-  /** Logs, counts and forwards what Alertmanager tells of, and answers it in our terms. Never throws and never waits. */
-  receive: (alerts: Notified[], log: Pick<FastifyBaseLogger, Level>) => Received[]
+  /** Logs, counts and forwards what Alertmanager tells of, and answers it in our terms; `truncated`: how many more it left out. Never throws and never waits. */
+  receive: (alerts: Notified[], log: Pick<FastifyBaseLogger, Level>, truncated?: number) => Received[]
 }
 
 type Alert = { severity: 'critical' | 'warning' | 'resolved', summary: string }
@@ -34,21 +35,21 @@ export default fp(async (app) => {
   const isNews = createRepeats()
   const webhook = url && createWebhook({
     url,
-    breaker: app.breakers.create('webhook', { volume: FAILURES_TO_OPEN }),
+    breaker: app.breakers.create('webhook', { volume: FAILURES_TO_OPEN, isFailure: isOutage }),
     log: app.log,
     onResult: (result) => forwarded.inc({ result })
   })
   app.decorate('alerts', {
     raise ({ severity, summary }) {
-      if (webhook) webhook.send(`[${severity}] ${service}: ${summary}`)
+      if (webhook) webhook.send(`[${severity}] ${service} on ${hostname()}: ${summary}`)
     },
 
-    receive (notified, log) {
+    receive (notified, log, truncated = 0) {
       const alerts = receivedOf(notified)
       for (const alert of alerts) received.inc({ severity: severityClass(alert), status: alert.status })
       const news = alerts.filter(isNews)
       for (const alert of news) tell(alert, log)
-      if (webhook && news.length > 0) webhook.send(textOf(news))
+      if (webhook && news.length > 0) webhook.send(textOf(news, truncated))
       return alerts
     }
   })

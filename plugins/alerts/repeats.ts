@@ -2,6 +2,8 @@ import { keyOf, type Received } from './received.ts'
 
 // Alertmanager repeats what goes on after hours, on purpose, but what was not answered with 200 again and again, a minute apart at most.
 const QUIET_MS = 15 * 60_000
+// Told again so soon after its end it is late, as the store has it, too.
+const LATE_MS = 45_000
 const MOST_KNOWN = 10_000
 
 /** Tells what is news from what was told a moment ago. Of what it knows the oldest goes when there is too much. */
@@ -11,7 +13,7 @@ export function createRepeats (now = () => performance.now()) {
   return function isNews (alert: Received) {
     const key = keyOf(alert)
     const last = told.get(key)
-    if (last?.status === alert.status && now() - last.at < QUIET_MS) return false
+    if (last && now() - last.at < (last.status === alert.status ? QUIET_MS : alert.status === 'firing' ? LATE_MS : 0)) return false
     told.delete(key)
     told.set(key, { status: alert.status, at: now() })
     const [oldest] = told.keys()

@@ -12,6 +12,22 @@ const ANSWER_WITHIN_MS = 3000
 const SHORTEST_PAUSE_MS = 500
 const LONGEST_PAUSE_MS = 30_000
 const FAREWELL_MS = 1000
+const LONGEST_RETRY_AFTER_MS = 120_000
+const TRY_AGAIN = [408, 425, 429]
+
+/** The receiver is there, but does not take this; later, where it says when. */
+class Refused extends Error {
+  readonly isForEver: boolean
+  readonly retryAfterMs: number
+
+  constructor (status: number, retryAfterMs: number) {
+    super(`the webhook answered ${status}`)
+    this.isForEver = !TRY_AGAIN.includes(status)
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+export const isOutage = (error: unknown) => !(error instanceof Refused)
 
 /** Exponential backoff with full jitter: eight tries take about a minute. */
 const backoffMs = (failures: number) => SHORTEST_PAUSE_MS + Math.random() * Math.min(LONGEST_PAUSE_MS, SHORTEST_PAUSE_MS * 2 ** failures)
@@ -57,24 +73,32 @@ export function createWebhook ({ url, breaker, log, onResult, pauseMs = backoffM
         onResult('delivered')
         return
       } catch (error) {
-        if (failures === TRIES || closing.signal.aborted) {
+        const { isForEver, retryAfterMs } = error instanceof Refused ? error : { isForEver: false, retryAfterMs: 0 }
+        if (failures === TRIES || isForEver || closing.signal.aborted) {
           onResult('failed')
           log.warn({ err: error, text }, 'an alert could not be forwarded')
           return
         }
-        await delay(pauseMs(failures), undefined, { signal: closing.signal, ref: false }).catch(() => {})
+        await delay(Math.max(pauseMs(failures), retryAfterMs), undefined, { signal: closing.signal, ref: false }).catch(() => {})
       }
     }
   }
 
   async function post (text: string) {
-    const { ok, status } = await fetch(url, {
+    const { ok, status, headers } = await fetch(url, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
       body: JSON.stringify({ text }),
       redirect: 'error',
       signal: AbortSignal.any([ending.signal, AbortSignal.timeout(ANSWER_WITHIN_MS)])
     })
+    if (status >= 400 && status < 500) throw new Refused(status, retryAfterOf(headers))
     if (!ok) throw new Error(`the webhook answered ${status}`)
   }
+}
+
+// Those who take chat messages say it in seconds.
+function retryAfterOf (headers: Headers) {
+  const seconds = Number(headers.get('retry-after'))
+  return seconds > 0 ? Math.min(seconds * 1000, LONGEST_RETRY_AFTER_MS) : 0
 }

@@ -143,8 +143,9 @@ test('what is said to be over and goes on fires again, unless it is only told of
   const over = ['resolved', '2026-11-22T12:30:00.000Z']
   t.same(await tell({}), ['firing', null])
   t.same(await tell({ status: 'resolved', endsAt: ENDED }), over)
+  await sql("update alerts set received_at = now() - interval '30 seconds'")
   t.same(await tell({}), over)
-  await sql("update alerts set received_at = now() - interval '46 seconds'")
+  await sql("update alerts set received_at = received_at - interval '16 seconds'")
   t.same(await tell({}), ['firing', null])
   await sql("update alerts set received_at = now() - interval '4 hours'")
   t.same(await tell({}), ['firing', null])

@@ -1,7 +1,8 @@
+import { hostname } from 'node:os'
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { createBreaker } from '../../plugins/breaker.ts'
-import { createWebhook } from '../../plugins/alerts/webhook.ts'
+import { createWebhook, isOutage } from '../../plugins/alerts/webhook.ts'
 import { eventually } from '../eventually.ts'
 import { build, databaseUrl, PASSWORD, post } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
@@ -23,11 +24,11 @@ test('an outage is told to the webhook, and its end', async (t) => {
   await eventually(() => receiver.texts.length === 4)
 
   t.same([...receiver.texts].sort(), [
-    '[critical] identity: not ready: database is down',
-    '[resolved] identity: ready again',
-    '[resolved] identity: the breaker of database is closed again',
-    '[warning] identity: the breaker of database has opened'
-  ])
+    'not ready: database is down',
+    'ready again',
+    'the breaker of database is closed again',
+    'the breaker of database has opened'
+  ].map((text, i) => `[${['critical', 'resolved', 'resolved', 'warning'][i]}] identity on ${hostname()}: ${text}`))
 })
 
 test('nothing is told of the start, nor without a webhook', async (t) => {
@@ -48,6 +49,22 @@ test('what the receiver does not take is sent again, in order and once', async (
   t.same(receiver.texts, ['one', 'one', 'one', 'one', 'two', 'three'])
   await eventually(() => results.length === 3)
   t.same(results, ['delivered', 'delivered', 'delivered'])
+})
+
+test('what the receiver will never take is not sent again, and holds up nothing; what comes too soon waits for as long as it says', async (t) => {
+  const asked: number[] = []
+  const receiver = await startReceiver(t, (request, response) => {
+    asked.push(performance.now())
+    const [status, headers] = receiver.texts.at(-1) === 'never' ? [400, {}] : asked.length === 2 ? [429, { 'retry-after': '1' }] : [200, {}]
+    response.writeHead(status, headers).end()
+  })
+  const { webhook, results, breaker } = start(t, receiver.url, 1)
+  for (const text of ['never', 'soon']) webhook.send(text)
+  await eventually(() => results.length === 2)
+  t.same(results, ['failed', 'delivered'])
+  t.same(receiver.texts, ['never', 'soon', 'soon'])
+  t.ok(asked[2]! - asked[1]! >= 990)
+  t.equal(breaker.state, 'closed', 'it is there')
 })
 
 test('a receiver that is away costs nobody anything: the breaker opens, what waits is bounded, and all is given up at the end', async (t) => {
@@ -118,14 +135,14 @@ test('who forwards to itself refuses it, and that is the end', async (t) => {
   webhook.send('to myself')
   await eventually(() => results.length === 1)
   t.same(results, ['failed'])
-  t.match((await app.metrics.expose()).text, /^http_requests_total\{method="POST",route="\/alerts\/webhook",status="400"\} 8$/m)
+  t.match((await app.metrics.expose()).text, /^http_requests_total\{method="POST",route="\/alerts\/webhook",status="400"\} 1$/m)
   t.equal((await app.inject('/alerts/history')).json().stats.total, 0)
 })
 
 function start (t: Test, url: string, volume = 20) {
   const warnings: object[] = []
   const results: string[] = []
-  const breaker = createBreaker('webhook', { volume })
+  const breaker = createBreaker('webhook', { volume, isFailure: isOutage })
   const webhook = createWebhook({ url, breaker, log: { warn: (line: object) => { warnings.push(line) } }, onResult: (result) => results.push(result), pauseMs: () => 1 })
   t.teardown(async () => {
     await webhook.close()

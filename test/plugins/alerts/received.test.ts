@@ -56,3 +56,14 @@ test('a message has a line for each alert, twenty at most, and no markup of othe
   t.equal(lines.length, 21)
   t.equal(lines.at(-1), '… and 980 more')
 })
+
+test('a message is no longer than receivers take, says how much it leaves out, and calls nobody', async (t) => {
+  const alerts = receivedOf(Array.from({ length: 15 }, () => alert({ annotations: { summary: 'x'.repeat(300) } })))
+  const text = textOf(alerts, 7)
+  const lines = text.split('\n')
+  t.ok(text.length <= 2000)
+  t.equal(lines.length, 7)
+  t.equal(lines.at(-1), '… and 16 more', 'those among them that Alertmanager left out')
+  t.equal(textOf([one({ annotations: { summary: 'y'.repeat(300), runbook_url: 'z'.repeat(300) } }, { alertname: '&'.repeat(400) })]).split('\n').length, 1, 'at least one')
+  t.match(textOf([one({ annotations: { summary: '@channel, @HERE, @all and @everyone, not @hereby or ada@all.example' } })]), ': @\u200bchannel, @\u200bHERE, @\u200ball and @\u200beveryone, not @hereby or ada@\u200ball.example')
+})

@@ -17,11 +17,15 @@ test('what is told again within a quarter of an hour is no news, and after it is
   t.same([0, 1, QUIET_MS - 1, QUIET_MS, 2 * QUIET_MS - 1, 2 * QUIET_MS].map(at), [true, false, false, true, false, true])
 })
 
-test('an end is news, and so are another start, another alert and what fires again', async (t) => {
-  const isNews = createRepeats()
+test('an end is news, and so are another start, another alert and what fires again, unless it is only told of late', async (t) => {
+  let nowMs = 0
+  const isNews = createRepeats(() => nowMs)
   t.ok(isNews(received()))
   t.ok(isNews(received({ status: 'resolved' })))
   t.notOk(isNews(received({ status: 'resolved' })))
+  nowMs = 44_999
+  t.notOk(isNews(received()))
+  nowMs = 45_000
   t.ok(isNews(received()))
   t.ok(isNews(received({ startsAt: '2026-11-23T00:00:00Z' })))
   t.ok(isNews(received({ fingerprint: 'another' })))
