@@ -24,6 +24,8 @@ export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefine
     get queueLength () { return slots.waiting },
     get running () { return slots.taken },
     get expected () { return expected.size },
+    /** Whether who comes now would be let in. */
+    get hasRoom () { return hasRoom() },
 
     refuseIfFull,
 
@@ -62,9 +64,13 @@ export function createHashGate ({ slots, queueTimeoutMs, caller = () => undefine
 
   // While a core is free it is something else that holds up those who are expected.
   function refuseIfFull () {
-    if (slots.taken < slots.count || waitMs() <= queueTimeoutMs) return
+    if (hasRoom()) return
     onDecline()
     throw declined('too many hashes are waiting', Math.ceil(waitMs() / 1000))
+  }
+
+  function hasRoom () {
+    return slots.taken < slots.count || waitMs() <= queueTimeoutMs
   }
 
   /** How long who comes now would wait. */

@@ -155,8 +155,9 @@ export function createUsers ({ cache, db, beyondDeadline, gather, passwords, ses
     return { id: account.id, epoch: account.epoch }
   }
 
-  // Compare-and-set, since the password may change meanwhile; a login does not fail for it.
+  // Compare-and-set, since the password may change meanwhile; a login does not fail for it, and is not told from others that are refused.
   async function rehash ({ id, passwordHash }: Account, password: string) {
+    if (!passwords.gate.hasRoom) return
     try {
       await db.query('update users set password_hash = $3 where id = $1 and password_hash = $2', [id, passwordHash, await passwords.hash(password)])
     } catch (error) {

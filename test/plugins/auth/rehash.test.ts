@@ -51,6 +51,26 @@ test('a login does not fail because its hash cannot be replaced', async (t) => {
   t.match(await hashOf(email), /\$m=128,t=2,p=1\$/, 'it is tried again')
 })
 
+test('a hash that nobody waits for is left for another time where there is no room, and is not counted as a request refused', async (t) => {
+  const slow = { ARGON2_MEMORY: '65536', ARGON2_TIME: '4' }
+  const [before, after] = [await build(t, slow), await build(t, { ...slow, ARGON2_TIME: '5', HASH_CONCURRENCY: '1', HASH_QUEUE_TIMEOUT: '105' })]
+  const { email } = await signUp(before)
+  const hash = await hashOf(email)
+  const { gate } = after.passwords
+  const free = Promise.withResolvers<void>()
+  const login = post(after, '/auth/login', { email, password: PASSWORD })
+  while (gate.running === 0) await turn()
+  const others = Promise.all([gate.pass(() => free.promise), gate.pass(() => free.promise)])
+
+  t.equal((await login).statusCode, 200)
+  t.equal(await hashOf(email), hash)
+  t.match((await after.inject('/metrics')).body, /^microts_hashes_declined_total 0$/m)
+  free.resolve()
+  await others
+  await logIn(after, email)
+  t.match(await hashOf(email), /t=5,/)
+})
+
 test('a password that changes while its hash is being replaced stays changed', async (t) => {
   const before = await build(t, CHEAP)
   const after = await build(t, { ...DEAR, HASH_CONCURRENCY: '1' })
