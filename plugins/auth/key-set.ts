@@ -7,7 +7,7 @@ export type Key = { kid: string, notBefore: number, madeAt: number | undefined, 
 /** A set of keys: all of them verify and are published, one of them signs. */
 export interface KeySet {
   keys: readonly Key[]
-  /** The newest key whose `nbf` has passed; the first among equals. */
+  /** The newest key whose `nbf` has passed, the first among equals; the earliest, where a clock was put back to before all of them. */
   signer: () => Key
   byId: (kid: string) => Key | undefined
 }
@@ -17,13 +17,13 @@ export function parseKeys (json: string, now = Date.now): KeySet {
   const { keys: jwks } = JSON.parse(json) as { keys: PrivateJwk[] }
   const keys = jwks.map(toKey)
   const byId = new Map(keys.map((key) => [key.kid, key]))
+  const mayBeUsed = ({ notBefore }: Key) => notBefore * 1000 <= now()
   const signer = () => {
-    const candidates = keys.filter(({ notBefore }) => notBefore * 1000 <= now())
+    const candidates = keys.filter(mayBeUsed)
     const newest = candidates.reduce<Key | undefined>((best, key) => best && best.notBefore >= key.notBefore ? best : key, undefined)
-    if (!newest) throw new Error('no key of the set may sign yet')
-    return newest
+    return newest ?? keys.reduce((best, key) => best.notBefore <= key.notBefore ? best : key)
   }
-  signer()
+  if (!keys.some(mayBeUsed)) throw new Error('no key of the set may sign yet')
   return { keys, signer, byId: (kid) => byId.get(kid) }
 }
 

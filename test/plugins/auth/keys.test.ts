@@ -44,6 +44,15 @@ test('a key begins to sign by itself when its time comes', async (t) => {
   t.equal(signer().kid, kidOf(next))
 })
 
+test('where the clock is put back to before all of them, the earliest signs', async (t) => {
+  let now = 100_000
+  const [early, late] = [makeKey({ nbf: 50 }), makeKey({ nbf: 90 })]
+  const { signer } = parseKeys(setOf(late, early), () => now)
+  t.equal(signer().kid, kidOf(late))
+  now = 49_000
+  t.equal(signer().kid, kidOf(early))
+})
+
 test('a set that is not usable is refused at the start', async (t) => {
   for (const [why, json] of unusableSets) t.throws(() => parseKeys(json), why)
 })
