@@ -9,7 +9,7 @@ import type { Config } from './plugins/config/index.ts'
 import type { Reason } from './plugins/http/stopping.ts'
 
 // Hashes use libuv's pool, which is made at its first use; one thread more than hashes is left for DNS and files.
-process.env.UV_THREADPOOL_SIZE ??= String(1 + Number(process.env.HASH_CONCURRENCY?.trim() || availableParallelism()))
+process.env.UV_THREADPOOL_SIZE = process.env.UV_THREADPOOL_SIZE?.trim() || String(1 + Number(process.env.HASH_CONCURRENCY?.trim() || availableParallelism()))
 
 // The first process of a container never hears a signal that it did not listen to, and what follows takes a while to load.
 const exit = process.exit.bind(process, 0)
@@ -18,6 +18,8 @@ const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
 const { stateFolder } = await import('./plugins/config/state-folder.ts')
 
 const SWEEP_MS = 250
+// For the name Fastify would make another server beside ours, which has nothing of what is set up on that.
+const LOCAL = '127.0.0.1'
 const PORTS_TO_TRY = 20
 
 let running: { app: FastifyInstance, countUncaught: () => void } & ReturnType<typeof closing> | undefined
@@ -107,7 +109,7 @@ async function drain ({ app, closePort, sweep, cut }: NonNullable<typeof running
 /** A second start beside the first takes the next port, unless it was told which one to take. */
 async function listen (app: FastifyInstance, config: Config, port = config.PORT): Promise<string> {
   try {
-    return await listenQuietly(app, { host: config.HOST, port })
+    return await listenQuietly(app, { host: config.HOST === 'localhost' ? LOCAL : config.HOST, port })
   } catch (error) {
     const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE'
     const isToldWhich = process.env.PORT || config.NODE_ENV === 'production'

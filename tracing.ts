@@ -17,7 +17,7 @@ import type { Config } from './plugins/config/index.ts'
 export type Tracing = ReturnType<typeof startTracing>
 
 type Needs = {
-  config: Pick<Config, 'NODE_ENV' | 'OTEL_SERVICE_NAME'>
+  config: Pick<Config, 'NODE_ENV' | 'OTEL_EXPORTER_OTLP_ENDPOINT' | 'OTEL_SERVICE_NAME'>
   /** Told at most once a minute that spans are lost. */
   onLoss: () => void
 }
@@ -31,7 +31,7 @@ const TABLE = /\b(?:from|into|update|join) (\w+)\b(?!\()/
 const DEFAULTS = { OTEL_EXPORTER_OTLP_TIMEOUT: '3000', OTEL_PROPAGATORS: 'tracecontext' }
 
 // Nothing that a client wrote, neither path nor Host, and no value of a statement: a route and a parametrised text stand for them.
-const OF_REQUESTS = ['error.type', 'http.request.method', 'http.response.status_code', 'http.route', 'network.peer.address', 'network.protocol.version', 'url.scheme']
+const OF_REQUESTS = ['error.type', 'http.request.method', 'http.response.status_code', 'http.route', 'network.protocol.version', 'url.scheme']
 const OF_CALLS = ['db.namespace', 'db.operation.name', 'db.query.summary', 'db.query.text', 'db.system.name', 'server.address', 'server.port']
 const KEPT = new Set(OF_REQUESTS)
 const KEPT_OF_CALLS = new Set([...OF_REQUESTS, ...OF_CALLS])
@@ -41,7 +41,8 @@ const KEPT_OF_PG_ERRORS = new Set(['exception.message'])
 
 /** To be called before anything is loaded that it must see. Only what a request does is traced: work in the background has no parent, and no span. */
 export function startTracing ({ config, onLoss }: Needs) {
-  for (const [name, value] of Object.entries(DEFAULTS)) process.env[name] ??= value
+  for (const [name, value] of Object.entries(DEFAULTS)) process.env[name] = process.env[name]?.trim() || value
+  process.env.OTEL_EXPORTER_OTLP_ENDPOINT = config.OTEL_EXPORTER_OTLP_ENDPOINT
   const fastify = new FastifyOtelInstrumentation({ instrumentHooks: false })
   const sdk = new NodeSDK({
     serviceName: config.OTEL_SERVICE_NAME,

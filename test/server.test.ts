@@ -66,6 +66,13 @@ test('outside production it says what to try, and that works', async (t) => {
   t.equal(response.status, 201)
 })
 
+test('localhost is one address, so that all is served by one server', async (t) => {
+  const url = await listening(start(t, SERVER, [], { ...env, HOST: 'localhost' }))
+  const { port } = new URL(url)
+  t.equal((await fetch(`http://127.0.0.1:${port}/health`)).status, 200)
+  await t.rejects(fetch(`http://[::1]:${port}/health`))
+})
+
 test('two that nobody told a port take two', async (t) => {
   const servers = [1, 2].map(() => start(t, SERVER, [], { ...env, PORT: undefined }))
   const urls = await Promise.all(servers.map(listening))

@@ -8,6 +8,7 @@ type Env = Record<string, string | undefined>
 
 const SECRET_BYTES = 32
 const OPS_TOKEN_CHARACTERS = 32
+const IN_A_HEADER = /^[\x20-\x7e]*$/
 const PLACEHOLDER = /change.?me|replace.?me|placeholder|example|your.?(secret|key|token|password)|default|secret|password|passw0rd|\bdummy|insecure|x{6,}|0{8,}|1234567|abcdef/i
 const PLACEHOLDER_PASSWORD = /^(change.?me|replace.?me|your.?password|placeholder|password|secret)$/i
 const MANY_DIFFERENT_CHARACTERS = 8
@@ -28,10 +29,10 @@ export function faultsOf (env: Env): string[] {
 }
 
 function secretFaults (env: Env) {
-  return listOf(env.REFRESH_TOKEN_SECRET)
-    .some((secret) => Buffer.byteLength(secret) < SECRET_BYTES)
-    ? [`REFRESH_TOKEN_SECRET needs ${SECRET_BYTES} bytes or more in each of its secrets`]
-    : []
+  const faults = []
+  if (listOf(env.REFRESH_TOKEN_SECRET).some((secret) => Buffer.byteLength(secret) < SECRET_BYTES)) faults.push(`REFRESH_TOKEN_SECRET needs ${SECRET_BYTES} bytes or more in each of its secrets`)
+  if (!IN_A_HEADER.test(env.OPS_TOKEN ?? '')) faults.push('OPS_TOKEN takes one line of ASCII, as a header does')
+  return faults
 }
 
 function productionFaults (env: Env) {
@@ -119,8 +120,17 @@ function isOrigin (text: string) {
 }
 
 function isRedisNode (node: string, path: RegExp) {
-  const { protocol = '', hostname = '', pathname = '' } = URL.parse(node.includes('://') ? node : `redis://${node}`) ?? {}
-  return ['redis:', 'rediss:'].includes(protocol) && hostname !== '' && path.test(pathname)
+  const { protocol = '', hostname = '', pathname = '', username = '', password = '' } = URL.parse(node.includes('://') ? node : `redis://${node}`) ?? {}
+  return ['redis:', 'rediss:'].includes(protocol) && hostname !== '' && path.test(pathname) && isEncoded(username + password)
+}
+
+function isEncoded (text: string) {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 // What fetch() refuses, with an error that quotes it.

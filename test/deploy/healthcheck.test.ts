@@ -13,6 +13,7 @@ test('a service that answers is healthy, on the port and the address that it was
   for (const host of [undefined, '', '0.0.0.0', '::', '127.0.0.1']) {
     t.match(await run(t, HEALTHCHECK, [], { HOST: host, PORT: port }), { code: 0, stdout: '/health answers 200\n', stderr: '' })
   }
+  t.match(await run(t, HEALTHCHECK, [], { HOST: ' 0.0.0.0', PORT: ` ${port} ` }), { code: 0 }, 'as the service reads them')
 })
 
 test('one that answers something else, or not at all, is not', async (t) => {

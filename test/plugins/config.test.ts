@@ -87,6 +87,8 @@ test('production takes no weak secret', async (t) => {
     ['REFRESH_TOKEN_SECRET', `${random()},${random(23)}`, /needs 32 bytes or more/],
     ['OPS_TOKEN', placeholder, /looks like a placeholder/],
     ['OPS_TOKEN', random(23), /needs 32 characters or more/],
+    ['OPS_TOKEN', `${random()}\n${random()}`, /takes one line of ASCII/],
+    ['OPS_TOKEN', `${random()}\u00fc`, /takes one line of ASCII/],
     ['DATABASE_URL', 'postgres://app:changeme@db/app', /has a placeholder as its password/],
     ['DATABASE_URL', 'postgres://app:Replace-Me@db/app', /has a placeholder as its password/],
     ['DATABASE_URL', 'postgres://app@db/app?password=changeme', /has a placeholder as its password/],
@@ -186,7 +188,7 @@ test('origins are exact, and proxies are networks', async (t) => {
 
 test('a Redis and a collector are URLs, and the nodes of a cluster are addresses or URLs', async (t) => {
   for (const REDIS_CLUSTER_NODES of ['a:1', 'a:1, b:2', '[::1]:6379', 'redis://a:1', 'rediss://user:p%40ss@a:1,b:2']) t.same(faultsOf({ ...made, REDIS_CLUSTER_NODES }), [])
-  for (const REDIS_CLUSTER_NODES of ['http://a:1', 'a:b', ':1', 'a:1,redis://', 'a b:1', 'a:1/0', 'a:1,redis://b:1/2']) {
+  for (const REDIS_CLUSTER_NODES of ['http://a:1', 'a:b', ':1', 'a:1,redis://', 'a b:1', 'a:1/0', 'a:1,redis://b:1/2', 'redis://:100%@a:1']) {
     t.equal(onlyFaultOf({ ...made, REDIS_CLUSTER_NODES }), 'REDIS_CLUSTER_NODES takes host:port, or rediss://user:password@host:port', REDIS_CLUSTER_NODES)
   }
   for (const endpoint of ['http://', 'https://a b']) t.equal(onlyFaultOf({ ...made, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }), 'OTEL_EXPORTER_OTLP_ENDPOINT is no URL with a host', endpoint)
@@ -194,7 +196,7 @@ test('a Redis and a collector are URLs, and the nodes of a cluster are addresses
     t.equal(onlyFaultOf({ ...made, ALERT_WEBHOOK_URL: url }), 'ALERT_WEBHOOK_URL is no URL with a host, and without a user and a password', url)
   }
   for (const REDIS_URL of ['redis://a', 'redis://a/', 'rediss://:p@a:1/15']) t.same(faultsOf({ ...made, REDIS_URL }), [])
-  for (const REDIS_URL of ['redis://', 'redis://a:port', 'redis://a b', 'redis://a/name', 'redis://a/0/', 'redis://a/0x1']) {
+  for (const REDIS_URL of ['redis://', 'redis://a:port', 'redis://a b', 'redis://a/name', 'redis://a/0/', 'redis://a/0x1', 'redis://100%@a', 'redis://:%e4@a']) {
     t.equal(onlyFaultOf({ ...made, REDIS_URL }), 'REDIS_URL is no URL with a host, and the number of a database after it or nothing', REDIS_URL)
   }
 })

@@ -38,6 +38,13 @@ for (const mode of ['refuses', 'fails', 'is silent'] as const) {
   })
 }
 
+test('the address of the collector is read as it was checked', async (t) => {
+  const collector = await startCollector(t)
+  const url = await ready(start(t, 'server.ts', [], { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: ` ${collector.url} `, OTEL_PROPAGATORS: ' ' }))
+  const { traceId } = await ask(`${url}/me`)
+  t.ok((await collector.trace(traceId)).length > 0)
+})
+
 test('spans of what was in flight at the end are sent before it', async (t) => {
   const { collector, server, url } = await startTraced(t, { OTEL_BSP_SCHEDULE_DELAY: '60000', ARGON2_MEMORY: '19456', ARGON2_TIME: '20' })
   const registering = ask(`${url}/auth/register`, { method: 'POST', body: account('in-flight') })
