@@ -98,7 +98,7 @@ export function createSessions ({ beyondDeadline, config, db, gather, metrics, t
         where user_id = (select id from unchanged) and revoked_at is null and expires_at > now() and idle_expires_at > now()
         order by last_seen_at desc, id desc offset $3
       ), evicted as (
-        update sessions set revoked_at = now(), revoked_reason = $4 where id in (select id from surplus) returning id
+        update sessions set revoked_at = now(), revoked_reason = $4 where id in (select id from surplus) and revoked_at is null returning id
       ), noted as (
         insert into revocations (session_id) select id from evicted
       ), opened as (

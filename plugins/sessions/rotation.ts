@@ -9,6 +9,7 @@ type State = {
   userId: string
   generation: number
   isLive: boolean
+  revokedReason: string | null
   rotatedAgoMs: number | null
   idleSecondsLeft: number
   /** Of the next generation; null where this statement did not make it. */
@@ -22,6 +23,7 @@ type Needs<Pair> = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'g
 }
 
 const OUTAGE_MARGIN_MS = 5000
+const STOLEN = 'reuse detected'
 // As an integer of PostgreSQL has it, with its successor.
 const MOST_GENERATIONS = 2 ** 31 - 2
 // No session has it, and none is advanced to it.
@@ -47,8 +49,8 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
     let state = await advanceTogether(claim) ?? await advanceAlone(claim)
     // Who loses a race looks again at what the winner left, and is judged by that.
     while (state && isUndecided(claim, state)) state = await advanceAlone(claim)
+    if (state && isStolen(claim, state)) return endStolen(claim, state)
     if (!state?.isLive) throw new InvalidRefreshToken()
-    if (!isAdvanced(state) && !isRetry(claim, state)) return endStolen(claim, state)
     const event = isAdvanced(state) ? claim.generation > state.generation ? 'recovered' : 'refreshed' : 'replayed'
     const secondsLeft = state.advancedSecondsLeft ?? state.idleSecondsLeft
     const access = tokens.sign({ id: state.userId, sessionId: claim.sessionId }, Math.ceil(secondsLeft))
@@ -63,7 +65,7 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
    */
   async function expose (claim: RefreshClaim) {
     const state = await advanceAlone({ ...claim, generation: NONE })
-    if (state?.isLive && claim.generation < state.generation && !isRetry(claim, state)) await endStolen(claim, state)
+    if (state && isStolen(claim, state)) await endStolen(claim, state)
   }
 
   async function advanceAlone (claim: RefreshClaim) {
@@ -79,7 +81,7 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
   function advance (claims: RefreshClaim[], whereLocked: '' | 'skip locked' = '') {
     return db.query<State>(`
       with found as (
-        select s.id, s.user_id, s.generation, s.rotated_at, s.idle_expires_at, presented,
+        select s.id, s.user_id, s.generation, s.rotated_at, s.idle_expires_at, s.revoked_reason, presented,
                s.revoked_at is null and s.expires_at > now() and s.idle_expires_at > now() and u.disabled_at is null as is_live
         from unnest($1::uuid[], $2::bytea[], $3::integer[]) as claim (id, nonce_hash, presented)
         join sessions s on s.id = claim.id and s.nonce_hash = claim.nonce_hash
@@ -96,12 +98,17 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
         where s.id = taken.id
         returning s.id, s.idle_expires_at
       )
-      select found.id as "sessionId", found.user_id as "userId", found.generation, found.is_live as "isLive",
+      select found.id as "sessionId", found.user_id as "userId", found.generation, found.is_live as "isLive", found.revoked_reason as "revokedReason",
              (extract(epoch from now() - found.rotated_at) * 1000)::float8 as "rotatedAgoMs",
              extract(epoch from found.idle_expires_at - now())::float8 as "idleSecondsLeft",
              extract(epoch from advanced.idle_expires_at - now())::float8 as "advancedSecondsLeft"
       from found left join advanced on advanced.id = found.id`,
     [claims.map(({ sessionId }) => sessionId), claims.map(({ nonce }) => sha256(nonce)), claims.map(({ generation }) => generation), config.REFRESH_IDLE_TTL])
+  }
+
+  // Whether or not the session has ended meanwhile, which a thief can see to.
+  function isStolen (claim: RefreshClaim, state: State) {
+    return !isAdvanced(state) && claim.generation < state.generation && !isRetry(claim, state)
   }
 
   function isRetry ({ generation }: RefreshClaim, { generation: current, rotatedAgoMs }: State) {
@@ -114,11 +121,24 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, toke
       rotatedAgoMs >= outage.endedAgoMs && rotatedAgoMs <= outage.startedAgoMs + OUTAGE_MARGIN_MS
   }
 
-  async function endStolen ({ sessionId, generation }: RefreshClaim, { userId, generation: current }: State): Promise<never> {
-    await end(sessionId, userId, 'reuse detected')
-    count('reuse_detected')
-    log.warn({ userId, sessionId, generation, current }, 'refresh token reuse detected, session revoked')
+  /** It is told of once; also where nobody answers whether it was noted, since the next time it may have been. */
+  async function endStolen ({ sessionId, generation }: RefreshClaim, { userId, generation: current, revokedReason }: State): Promise<never> {
+    let isNews = revokedReason !== STOLEN
+    try {
+      if (isNews) isNews = await end(sessionId, userId, STOLEN) || await note(sessionId)
+    } finally {
+      if (isNews) {
+        count('reuse_detected')
+        log.warn({ userId, sessionId, generation, current }, 'refresh token reuse detected, session revoked')
+      }
+    }
     throw new InvalidRefreshToken()
+  }
+
+  /** Of a session that had ended before. */
+  async function note (sessionId: string) {
+    const noted = await db.query('update sessions set revoked_reason = $2 where id = $1 and revoked_reason <> $2 returning id', [sessionId, STOLEN])
+    return noted.length > 0
   }
 }
 

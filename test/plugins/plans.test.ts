@@ -91,7 +91,7 @@ async function capture (t: Test): Promise<Statements> {
   } as typeof query
   t.teardown(() => { pg.Client.prototype.query = query })
 
-  const [app, stricter] = [await build(t), await build(t, { ARGON2_TIME: '2' })]
+  const [app, stricter] = [await build(t, { REFRESH_GRACE_SECONDS: '0' }), await build(t, { ARGON2_TIME: '2' })]
   const { email, headers, ...first } = await signUp(app)
   const [second] = [await logIn(stricter, email), await logIn(app, email)]
   const call = (method: 'GET' | 'PATCH' | 'PUT' | 'DELETE', url: string, payload?: object, more = {}) =>
@@ -109,6 +109,13 @@ async function capture (t: Test): Promise<Statements> {
     await call('DELETE', '/me', { password: newPassword })
   ]
   t.same(answers.map(({ statusCode }) => statusCode), [200, 200, 204, 204, 204, 204, 204])
+  const stolen = await signUp(app)
+  const ends = [
+    await post(app, '/auth/refresh', { refreshToken: stolen.refreshToken }),
+    await post(app, '/auth/logout', {}, stolen.headers),
+    await post(app, '/auth/refresh', { refreshToken: stolen.refreshToken })
+  ]
+  t.same(ends.map(({ statusCode }) => statusCode), [200, 204, 401])
   const { user: { id } } = await signUp(app, 'grace@example.com')
   await app.users.find('grace@example.com')
   await app.users.disable(id)

@@ -75,6 +75,39 @@ for (const [name, age] of [['a parent presented after the grace', '31 seconds'],
   })
 }
 
+for (const [how, finish] of Object.entries<(app: FastifyInstance, headers: { authorization: string }, id: string) => Promise<unknown>>({
+  'signs out': (app, headers) => app.inject({ method: 'POST', url: '/auth/logout', headers }),
+  'lets it run out': (app, headers, id) => sql("update sessions set idle_expires_at = now() - interval '1 second' where user_id = $1", [id])
+})) {
+  test(`a thief who ${how} before the owner comes back is noticed all the same, and once`, async (t) => {
+    const lines: string[] = []
+    const app = await build(t, { LOG_LEVEL: 'warn' }, { stream: { write: (line) => { lines.push(line) } } })
+    const { user, refreshToken } = await signUp(app)
+    const { refreshToken: next, accessToken } = (await refresh(app, refreshToken)).json()
+    await sql("update sessions set rotated_at = now() - interval '31 seconds' where user_id = $1", [user.id])
+    await finish(app, { authorization: `Bearer ${accessToken}` }, user.id)
+
+    t.equal((await refresh(app, next)).statusCode, 401)
+    t.same(lines, [], 'the latest token of a session that has ended is nobody else\'s')
+    for (let i = 0; i < 2; i++) t.equal((await refresh(app, refreshToken)).json().code, 'INVALID_REFRESH_TOKEN')
+    t.match(await sql('select revoked_reason from sessions where user_id = $1', [user.id]), [{ revoked_reason: 'reuse detected' }])
+    t.equal(lines.filter((line) => line.includes('reuse detected')).length, 1)
+    t.match((await app.inject('/metrics')).body, /^microts_session_events_total\{event="reuse_detected",reason=""\} 1$/m)
+  })
+}
+
+test('a theft that cannot be noted is told of', async (t) => {
+  const lines: string[] = []
+  const app = await build(t, { LOG_LEVEL: 'warn' }, { stream: { write: (line) => { lines.push(line) } } })
+  const { user, refreshToken } = await signUp(app)
+  await refresh(app, refreshToken)
+  await sql("update sessions set rotated_at = now() - interval '31 seconds' where user_id = $1", [user.id])
+  await sql('alter table revocations rename to revocations_away')
+  t.equal((await refresh(app, refreshToken)).statusCode, 503)
+  await sql('alter table revocations_away rename to revocations')
+  t.equal(lines.filter((line) => line.includes('reuse detected')).length, 1)
+})
+
 test('a token ahead of the row, lost by a standby that lagged, is taken and the row catches up', async (t) => {
   const app = await build(t)
   const { user, refreshToken } = await signUp(app)
