@@ -26,6 +26,8 @@ export async function build (config: Config, { isTerminal = false, stream, traci
     bodyLimit: BODY_BYTES,
     routerOptions: { maxParamLength: PARAMETER_LENGTH },
     keepAliveTimeout: KEEP_ALIVE_MS,
+    // Who reads nothing of what is answered is cut.
+    connectionTimeout: 2 * Math.max(config.REQUEST_TIMEOUT, SLOW_CLIENT_MS),
     return503OnClosing: false,
     trustProxy: config.TRUSTED_PROXIES,
     // A slow head or body is cut, which is checked every second. Fastify sets its own requestTimeout after Node's. Host is judged by a hook of ours.

@@ -14,7 +14,7 @@ declare module 'fastify' {
 
 const [strict, coercing] = [createAjv(false), createAjv(true)]
 const NO_QUERY = { type: 'object', properties: {}, additionalProperties: false }
-const utf8 = new TextDecoder('utf-8', { fatal: true })
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const CHARSET = /;\s*charset\*?\s*=\s*"?([^";\s]*)/gi
 
 /** Bodies are taken as they are; only what comes from the URL, which is always text, is coerced. */

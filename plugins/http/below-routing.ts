@@ -29,7 +29,7 @@ export function clientErrorHandler (this: FastifyInstance, error: Error & { code
     return
   }
   const { rawPacket } = error as { rawPacket?: Buffer }
-  const isHead = rawPacket?.subarray(0, HEAD.length).equals(HEAD)
+  const isHead = !begun && rawPacket?.subarray(0, HEAD.length).equals(HEAD)
   inTurn(socket, () => {
     if (isAnswered(socket)) {
       hangUp(socket)

@@ -7,6 +7,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 
 const HOST = /^([\w.~!$&'()*+,;=%-]*|\[[\da-f:.]+\])(:\d*)?$/i   // RFC 3986 section 3.2.2
 const VERSIONS = ['1.0', '1.1']
+const MOST_PIPELINED = 100
 const CHUNKED = /^[ ,]*chunked$/i
 
 /** HTTP below and around routing: what the parser and the router refuse gets a problem document too. */
@@ -26,6 +27,16 @@ export default fp(async (app) => {
   // first thousand headers alone, where those that make a request ambiguous may come later: the size of the head is bound enough.
   Object.assign(app.server, { httpAllowHalfOpen: true, maxHeadersCount: 0 })
   app.server.on('connection', (socket: Socket) => socket.once('end', () => linger(socket)))
+
+  // Node reads on, and keeps what is answered, for a client that sends requests and takes no answers.
+  const waiting = new WeakMap<Socket, number>()
+  app.server.on('request', ({ socket }: IncomingMessage, response: ServerResponse) => {
+    if (response.socket !== null) return
+    const count = (waiting.get(socket) ?? 0) + 1
+    waiting.set(socket, count)
+    response.once('close', () => waiting.set(socket, waiting.get(socket)! - 1))
+    if (count > MOST_PIPELINED) socket.destroy()
+  })
 
   app.server.on('checkExpectation', (raw: IncomingMessage, response: ServerResponse) => {
     const error = Object.assign(new BadRequest('No expectation but 100-continue is met'), { statusCode: 417 })

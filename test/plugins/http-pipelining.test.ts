@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { test } from 'tap'
 import { build, PASSWORD, signUp } from '../helper.ts'
 import { wire, type Answer } from '../wire.ts'
@@ -70,3 +70,16 @@ test('a client that has said all it has to say gets its answers', async (t) => {
     socket.destroy()
   }
 })
+
+for (const what of ['/health', '/%']) {
+  test(`who sends hundreds of ${what} and takes no answers is cut`, async (t) => {
+    const app = await build(t)
+    const socket = connect((await wire(app)).port).pause()
+    socket.on('error', () => {})
+    const [connection] = await once(app.server, 'connection') as [Socket]
+    const ended = once(connection, 'close')
+    socket.write(`GET ${what} HTTP/1.1\r\nHost: localhost\r\n\r\n`.repeat(1000))
+    await ended
+    socket.destroy()
+  })
+}

@@ -26,6 +26,13 @@ test('the three routes that open a session take a form', async (t) => {
   t.equal(refreshed.statusCode, 200)
 })
 
+test('a form and a body in JSON have the same password, whatever it begins with', async (t) => {
+  const app = await build(t)
+  const [email, password] = ['bom@example.com', '\ufeffcorrect horse battery staple']
+  t.equal((await app.inject({ method: 'POST', url: '/auth/register', payload: { email, password } })).statusCode, 201)
+  t.equal((await submit(app, '/auth/login', String(new URLSearchParams({ email, password })))).statusCode, 200)
+})
+
 test('a form is taken as it is, or refused', async (t) => {
   const app = await build(t)
   const { email } = await signUp(app)
