@@ -35,7 +35,7 @@ const SUPERSEDE = `${HELD} if held < ARGV[1] then redis.call('set', KEYS[1], ARG
  */
 export function createCache ({ fastPath, now = () => performance.now() }: Needs) {
   const entries = new Map<string, Held<Versioned>>()
-  const flights = new Map<string, Promise<Versioned>>()
+  const flights = new Map<string, { since: number, value: Promise<Versioned> }>()
   const counts = { hit: 0, shared: 0, miss: 0, error: 0 }
   const shared = fastPath && createShared(fastPath)
   fastPath?.listen(CHANNEL, (message) => forget(...message.split(' ') as [id: string, version: string]))
@@ -50,7 +50,8 @@ export function createCache ({ fastPath, now = () => performance.now() }: Needs)
         counts.hit++
         return held.value as Value
       }
-      return (flights.get(id) ?? take(id, load)) as Promise<Value>
+      const flight = flights.get(id)
+      return (flight && now() - flight.since <= FRESH_MS ? flight.value : take(id, load)) as Promise<Value>
     },
 
     /** Call it after the commit. */
@@ -61,9 +62,9 @@ export function createCache ({ fastPath, now = () => performance.now() }: Needs)
   }
 
   function take<Value extends Versioned> (id: string, load: () => Promise<Value>) {
-    const flight = fetch(id, load).finally(() => { if (flights.get(id) === flight) flights.delete(id) })
+    const flight = { since: now(), value: fetch(id, load).finally(() => { if (flights.get(id) === flight) flights.delete(id) }) }
     flights.set(id, flight)
-    return flight
+    return flight.value
   }
 
   async function fetch<Value extends Versioned> (id: string, load: () => Promise<Value>): Promise<Versioned> {

@@ -47,6 +47,18 @@ test('of many that ask at a time one loads, and what cannot be loaded is told to
   t.same(await cache.get(ID, loads(1)), version(1))
 })
 
+test('nobody joins a load that began more than a second ago', async (t) => {
+  const { cache, clock, loads } = watched()
+  const { promise, resolve } = Promise.withResolvers<ReturnType<typeof version>>()
+  const slow = cache.get(ID, () => promise)
+  clock.now = 1000
+  const joined = cache.get(ID, loads(2))
+  clock.now = 1001
+  t.same(await cache.get(ID, loads(3)), version(3))
+  resolve(version(1))
+  t.same([await slow, await joined], [version(1), version(1)])
+})
+
 test('what is superseded is not answered again, nor joined, nor brought back by a late reader', async (t) => {
   const { cache, clock, loads } = watched()
   const { promise, resolve } = Promise.withResolvers<ReturnType<typeof version>>()
