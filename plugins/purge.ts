@@ -121,7 +121,7 @@ const statement = (rule: Rule) => `
     where id > $1 and (select is_ours from turn)
     order by id limit ${PAGE}
   ), old as (
-    select id from ${rule.table} where id = any(array(select id from page where is_old)) for update skip locked
+    select id from ${rule.table} where id = any(array(select id from page where is_old)) and ${isOld(rule)} for update skip locked
   ), deleted as (
     delete from ${rule.table} where id = any(array(select id from old))
   )
