@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Log, Slot } from './sliding-log.ts'
 import type { Decision } from './slot-table.ts'
-import type { FastPath } from '../redis/index.ts'
+import type { Commands, FastPath } from '../redis/index.ts'
 
 type Options = { time?: string, origin?: string }
 
@@ -70,7 +70,7 @@ export function createSharedLog ({ tell, script }: FastPath, local: Log, { time 
     clear (slot) {
       local.clear(slot)
       const [key, at] = [keyOf(slot), Date.now()]
-      tell((redis) => redis.del(key)).then((isDone) => isDone || owe(key, at))
+      settle(key, at, (redis) => redis.del(key))
     }
   }
 
@@ -83,11 +83,12 @@ export function createSharedLog ({ tell, script }: FastPath, local: Log, { time 
   function pay () {
     for (const [key, at] of [...owed].slice(0, PAID_AT_A_TIME)) {
       owed.delete(key)
-      tell((redis) => redis.zremrangebyscore(key, '-inf', at * MICROSECONDS)).then((isDone) => isDone || owe(key, at))
+      settle(key, at, (redis) => redis.zremrangebyscore(key, '-inf', at * MICROSECONDS))
     }
   }
 
-  function owe (key: string, at: number) {
+  async function settle (key: string, at: number, use: (redis: Commands) => Promise<unknown>) {
+    if (await tell(use)) return
     owed.set(key, at)
     if (owed.size > MOST_OWED) owed.delete(owed.keys().next().value!)
   }
