@@ -111,16 +111,16 @@ test('production with its settings serves, and invites nobody', async (t) => {
   for (const line of server.stdout.trim().split('\n')) t.ok(JSON.parse(line).msg)
 })
 
-for (const [value, hashes] of [['5', 5], [' ', availableParallelism()]] as const) {
-  test(`hashes have threads of their own, and one is left for all else: HASH_CONCURRENCY="${value}"`, async (t) => {
-    const server = start(t, SERVER, [], { ...env, HASH_CONCURRENCY: value })
+for (const [value, given, threads] of [['5', ' ', 6], [' ', undefined, availableParallelism() + 1], ['5', '3', 3]] as const) {
+  test(`hashes have threads of their own, and one is left for all else, unless it is told how many: HASH_CONCURRENCY="${value}" UV_THREADPOOL_SIZE="${given}"`, async (t) => {
+    const server = start(t, SERVER, [], { ...env, HASH_CONCURRENCY: value, UV_THREADPOOL_SIZE: given })
     const url = await listening(server)
     await eventually(async () => (await fetch(`${url}/ready`)).ok)
     await Promise.all(Array.from({ length: 10 }, () => register(url)))
     const tasks = `/proc/${server.child.pid}/task`
     const names = await Promise.all((await readdir(tasks)).map((task) => readFile(join(tasks, task, 'comm'), 'utf8')))
 
-    t.equal(names.filter((name) => name === 'libuv-worker\n').length, hashes + 1)
+    t.equal(names.filter((name) => name === 'libuv-worker\n').length, threads)
   })
 }
 

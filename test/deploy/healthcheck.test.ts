@@ -7,6 +7,8 @@ import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
 const HEALTHCHECK = 'deploy/healthcheck.ts'
+// Of loopback, where nobody listens.
+const NOWHERE = '127.9.9.9'
 
 test('a service that answers is healthy, on the port and the address that it was told', async (t) => {
   const { port } = new URL(await listening(start(t, 'server.ts', [], { ...settings, LOG_LEVEL: 'info', PORT: '0' })))
@@ -20,6 +22,7 @@ test('one that answers something else, or not at all, is not', async (t) => {
   const failing = await answer(t, 503)
   t.match(await run(t, HEALTHCHECK, [], { PORT: failing }), { code: 1, stdout: '/health answers 503\n' })
   t.match(await run(t, HEALTHCHECK, [], { PORT: '9' }), { code: 1, stdout: '/health does not answer: ECONNREFUSED\n', stderr: '' })
+  t.match(await run(t, HEALTHCHECK, [], { HOST: NOWHERE, PORT: ' ' }), { code: 1, stdout: /^\/health does not answer: / }, 'a blank is the port that the service takes then')
   t.match(await run(t, HEALTHCHECK, [], { PORT: await answer(t) }), { code: 1, stdout: '/health does not answer: ABORT_ERR\n', stderr: '' })
 })
 

@@ -47,7 +47,7 @@ test('a key begins to sign by itself when its time comes', async (t) => {
 test('where the clock is put back to before all of them, the earliest signs', async (t) => {
   let now = 100_000
   const [early, late] = [makeKey({ nbf: 50 }), makeKey({ nbf: 90 })]
-  const { signer } = parseKeys(setOf(late, early), () => now)
+  const { signer } = parseKeys(setOf(late, early, makeKey({ nbf: 60 })), () => now)
   t.equal(signer().kid, kidOf(late))
   now = 49_000
   t.equal(signer().kid, kidOf(early))
