@@ -21,9 +21,9 @@ test('a service that answers is healthy, on the port and the address that it was
 test('one that answers something else, or not at all, is not', async (t) => {
   const failing = await answer(t, 503)
   t.match(await run(t, HEALTHCHECK, [], { PORT: failing }), { code: 1, stdout: '/health answers 503\n' })
-  t.match(await run(t, HEALTHCHECK, [], { PORT: '9' }), { code: 1, stdout: '/health does not answer: ECONNREFUSED\n', stderr: '' })
-  t.match(await run(t, HEALTHCHECK, [], { HOST: NOWHERE, PORT: ' ' }), { code: 1, stdout: /^\/health does not answer: / }, 'a blank is the port that the service takes then')
-  t.match(await run(t, HEALTHCHECK, [], { PORT: await answer(t) }), { code: 1, stdout: '/health does not answer: ABORT_ERR\n', stderr: '' })
+  t.match(await run(t, HEALTHCHECK, [], { PORT: '9' }), { code: 1, stdout: '/health on port 9 does not answer: ECONNREFUSED\n', stderr: '' })
+  t.match(await run(t, HEALTHCHECK, [], { HOST: NOWHERE, PORT: ' ' }), { code: 1, stdout: /^\/health on port 3000 does not answer: / }, 'a blank is the port that the service takes then')
+  t.match(await run(t, HEALTHCHECK, [], { PORT: await answer(t) }), { code: 1, stdout: /^\/health on port \d+ does not answer: ABORT_ERR\n$/, stderr: '' })
 })
 
 /** A server that answers this to everything, or nothing. */
