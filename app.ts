@@ -6,6 +6,7 @@ import { frameworkErrors } from './plugins/http/index.ts'
 import { requestIdOf } from './plugins/ids.ts'
 import { loggerOptions } from './plugins/logging/index.ts'
 import { missingMethods } from './plugins/methods.ts'
+import { Response } from './plugins/security/response.ts'
 import type { Config } from './plugins/config/index.ts'
 import type { Tracing } from './tracing.ts'
 
@@ -32,7 +33,7 @@ export async function build (config: Config, { isTerminal = false, stream, traci
     trustProxy: config.TRUSTED_PROXIES,
     // A slow head or body is cut, which is checked every second. Fastify sets its own requestTimeout after Node's. Host is judged by a hook of ours.
     requestTimeout: SLOW_CLIENT_MS,
-    http: { headersTimeout: SLOW_CLIENT_MS, connectionsCheckingInterval: 1000, requireHostHeader: false },
+    http: { headersTimeout: SLOW_CLIENT_MS, connectionsCheckingInterval: 1000, requireHostHeader: false, ServerResponse: Response },
     clientErrorHandler,
     frameworkErrors
   })

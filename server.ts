@@ -38,6 +38,7 @@ async function start (settings: Config) {
   const tracing = settings.OTEL_EXPORTER_OTLP_ENDPOINT ? await startTracing(settings) : undefined
   const { build } = await import('./app.ts')
   const { createDestination } = await import('./plugins/logging/destination.ts')
+  const { Response } = await import('./plugins/security/response.ts')
   // Before anything is started, so that Ctrl-C finds all of it, however far it has come.
   stopWithGrace({ timeoutMs: settings.SHUTDOWN_TIMEOUT, announce, stop, complain })
   for (const signal of SIGNALS) process.off(signal, exit)
@@ -54,7 +55,7 @@ async function start (settings: Config) {
   await app.ready()
   // Where there is much memory V8 would let garbage pile up to several times what lives. Not before all is loaded: what was compiled is taken only under the flags that it was compiled under.
   setFlagsFromString('--heap-growing-percent=30')
-  settleShapes()
+  settleShapes(Response)
   const address = await listen(app, config)
   app.log.info(`listening on ${address}`)
   if (!isProduction) await app.health.risen.then(() => greet(address))

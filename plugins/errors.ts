@@ -135,7 +135,7 @@ export default fp(async (app) => {
 /** Answers an error as a problem document. */
 export function answer (thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) {
   // What the router refuses has met no hook, and has no decorations.
-  if (!reply.hasHeader('x-request-id')) reply.headers(request.server.commonHeaders(request.raw, request.id))
+  if (!reply.hasHeader('x-request-id')) reply.headers(request.server.commonHeaders(request.raw, request.id, reply.raw))
   // JavaScript lets anything be thrown.
   const error = thrown instanceof Error ? thrown : new InternalServerError({ cause: new Error(`${typeof thrown} thrown`) })
   const path = request.url.split('?', 1)[0]

@@ -152,8 +152,8 @@ for (const [what, how, sentence] of [
   test(`a stop that ${what} ends it with 1 and a line of the log, and no row is told`, async (t) => {
     const { server } = await ready(t, { REQUEST_TIMEOUT: '500', SHUTDOWN_TIMEOUT: '1000' }, preload(`
       import { subscribe } from 'node:diagnostics_channel'
-      let app
-      subscribe('fastify.initialization', ({ fastify }) => { app ??= fastify.addHook('onClose', () => ${how}) })`))
+      // That of the service is the one with its limit.
+      subscribe('fastify.initialization', ({ fastify }) => { if (fastify.initialConfig.bodyLimit === 10240) fastify.addHook('onClose', () => ${how}) })`))
     server.child.kill('SIGTERM')
     t.match(await server.ended, { code: 1, signal: null, stderr: '', stdout: sentence })
     t.notMatch(server.stdout, ROW)

@@ -26,8 +26,18 @@ function parse (text: string): Answer {
   const [head = '', ...rest] = text.split('\r\n\r\n')
   if (head.startsWith('HTTP/1.1 1')) return parse(rest.join('\r\n\r\n'))
   const [statusLine = '', ...lines] = head.split('\r\n')
-  const headers = lines.map((line) => line.split(/: ?(.*)/, 2)).map(([name = '', value = '']) => [name.toLowerCase(), value])
-  return { statusCode: Number(statusLine.split(' ')[1]), headers: Object.fromEntries(headers), body: rest.join('\r\n\r\n') }
+  return { statusCode: Number(statusLine.split(' ')[1]), headers: headersOf(lines), body: rest.join('\r\n\r\n') }
+}
+
+/** One that comes twice has both values. */
+function headersOf (lines: string[]) {
+  const headers: Record<string, string> = {}
+  for (const line of lines) {
+    const [name = '', value = ''] = line.split(/: ?(.*)/, 2)
+    const key = name.toLowerCase()
+    headers[key] = key in headers ? `${headers[key]}, ${value}` : value
+  }
+  return headers
 }
 
 /** The head of a request that the server closes the connection after. */

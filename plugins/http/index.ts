@@ -40,7 +40,7 @@ export default fp(async (app) => {
 
   app.server.on('checkExpectation', (raw: IncomingMessage, response: ServerResponse) => {
     const error = Object.assign(new BadRequest('No expectation but 100-continue is met'), { statusCode: 417 })
-    const { status, headers, body } = bare(app, error, { raw })
+    const { status, headers, body } = bare(app, error, { raw, response })
     response.writeHead(status, headers).end(body)
   })
   // Node leaves the socket of a CONNECT to us: an error nobody listens for would end the process, an open one would hold up its stop.

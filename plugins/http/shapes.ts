@@ -1,5 +1,8 @@
-import { IncomingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
+import type { ServerResponse } from 'node:http'
+
+// As in `methods`.
+const { IncomingMessage } = process.getBuiltinModule('http')
 
 const SETTLED_AFTER = 7
 
@@ -8,7 +11,7 @@ const SETTLED_AFTER = 7
  * garbage, as between two probes of a process that has nothing else to do, it would know of none, and sockets, requests and responses, whose properties are named by
  * symbols as well, would be slow dictionaries for as long as the process lives.
  */
-export function settleShapes () {
+export function settleShapes (Response: typeof ServerResponse) {
   const alive: ServerResponse[] = []
-  while (alive.length < SETTLED_AFTER) alive.push(new ServerResponse(new IncomingMessage(new Socket())))
+  while (alive.length < SETTLED_AFTER) alive.push(new Response(new IncomingMessage(new Socket())))
 }

@@ -162,3 +162,28 @@ test('the page of the docs runs scripts of its own alone', async (t) => {
     for (const file of files) t.match(await app.inject(file), { statusCode: 200, headers: { 'x-content-type-options': 'nosniff' } }, file)
   }
 })
+
+test('on the wire too each of them is there once', async (t) => {
+  const { send } = await wire(await build(t, CORS))
+  const { headers: { etag } } = await send(head('GET /docs'))
+  const requests: [status: number, request: string][] = [
+    [200, head('GET /health')], [200, head('HEAD /health')], [200, head('GET /docs')], [200, head('GET /status', 'Accept: text/html')], [304, head('GET /docs', `If-None-Match: ${etag}`)],
+    [204, head('OPTIONS /health')], [400, head('GET /%', 'X-A: b')], [401, head('GET /me')], [404, head('GET /nothing')], [405, head('PUT /health')],
+    [414, head(`GET /me/sessions/${'x'.repeat(101)}`)], [417, head('GET /health', 'Expect: tea')], [431, head('GET /', `X-A: ${'x'.repeat(17_000)}`)], [405, head('CONNECT localhost:80')]
+  ]
+  for (const [status, request] of requests) {
+    t.match(await send(request), {
+      statusCode: status,
+      headers: {
+        'content-security-policy': /^default-src 'none';[^,]*frame-ancestors 'none'$/,
+        'cache-control': /^no-(store|cache)$/,
+        'cross-origin-resource-policy': 'same-origin',
+        'strict-transport-security': 'max-age=63072000; includeSubDomains',
+        'x-content-type-options': 'nosniff',
+        'referrer-policy': 'no-referrer',
+        'x-frame-options': 'DENY',
+        'x-request-id': /^[\da-f-]{36}$/
+      }
+    }, request.slice(0, 50))
+  }
+})
