@@ -1,4 +1,4 @@
-import { randomFillSync } from 'node:crypto'
+import * as crypto from 'node:crypto'
 import fp from 'fastify-plugin'
 import { v7 as uuidv7 } from 'uuid'
 import type { FastifyRequest } from 'fastify'
@@ -18,10 +18,9 @@ declare module 'fastify' {
 }
 
 const ACCEPTED = /^[A-Za-z0-9._-]{1,128}$/
-const ID_BYTES = 16
-const IDS_AT_A_TIME = 256
-
-const nextId = createIds()
+// Node's own, which it has since 24.16, takes half as long.
+const { randomUUIDv7 = uuidv7 } = crypto
+const nextId: () => string = randomUUIDv7
 const accepted = (id: string | string[] | undefined) => typeof id === 'string' && ACCEPTED.test(id) ? id : undefined
 const correlationIdOf = (raw: IncomingMessage, requestId: string) => accepted(raw.headers['x-correlation-id']) ?? requestId
 
@@ -36,19 +35,3 @@ export default fp(async (app) => {
     getter (this: FastifyRequest) { return correlationIdOf(this.raw, this.id) }
   })
 }, { name: 'ids' })
-
-/** UUIDs v7 that ask for randomness once in so many: to ask each time takes longer than all the rest of an id. */
-function createIds () {
-  const random = new Uint8Array(ID_BYTES * IDS_AT_A_TIME)
-  let next = random.length
-
-  return function nextId () {
-    if (next === random.length) {
-      randomFillSync(random)
-      next = 0
-    }
-    const id = uuidv7({ random: random.subarray(next) })
-    next += ID_BYTES
-    return id
-  }
-}

@@ -17,7 +17,7 @@ export default fp(async (app) => {
     // Of what follows an offer to upgrade, Node's parser loses what came in the same piece.
     if (ambiguity || raw.headers.upgrade !== undefined) reply.header('connection', 'close')
     if (ambiguity) done(new BadRequest(ambiguity))
-    else if (count(raw, 'authorization') > 1) done(new BadRequest('One Authorization header is allowed'))
+    else if (raw.headers.authorization !== undefined && count(raw, 'authorization') > 1) done(new BadRequest('One Authorization header is allowed'))
     // Before the body is looked at. @fastify/cors registers OPTIONS for every path there could be.
     else if (is404 || route.url === '*') done(new NotFound())
     else done()
@@ -55,9 +55,19 @@ export default fp(async (app) => {
 /** What two readers of this request could understand in two ways (RFC 9112 sections 3.2, 6.1 and 2.3). */
 function ambiguityOf (raw: IncomingMessage): string | undefined {
   const { host = '', 'transfer-encoding': coding } = raw.headers
-  if (count(raw, 'host') !== 1 || !HOST.test(host)) return 'Exactly one Host header is needed, and it names a host'
+  if (count(raw, 'host') !== 1 || !isHost(host)) return 'Exactly one Host header is needed, and it names a host'
   if (!VERSIONS.includes(raw.httpVersion)) return 'The request is not HTTP/1.1'
   return coding !== undefined && (!CHUNKED.test(coding) || raw.httpVersion === '1.0') ? 'No transfer coding but chunked is known' : undefined
+}
+
+let latestHost: string | undefined
+
+/** Nearly all requests are for the name that the one before them was for. */
+function isHost (text: string) {
+  if (text === latestHost) return true
+  if (!HOST.test(text)) return false
+  latestHost = text
+  return true
 }
 
 function count ({ rawHeaders }: IncomingMessage, name: string) {
