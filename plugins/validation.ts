@@ -54,11 +54,12 @@ function createAjv (coerceTypes: boolean) {
 function decoded (parse: (request: FastifyRequest, body: Buffer) => Promise<unknown>) {
   return async (request: FastifyRequest, body: Buffer) => {
     const { 'content-encoding': encoding, 'content-type': type = '' } = request.headers
-    const charsets = Array.from(type.matchAll(CHARSET), ([, charset = '']) => charset.toLowerCase())
-    if (encoding !== undefined || charsets.some((charset) => charset !== 'utf-8')) throw new UnsupportedMediaType()
+    if (encoding !== undefined || (type.includes(';') && !isUtf8(type))) throw new UnsupportedMediaType()
     return parse(request, body)
   }
 }
+
+const isUtf8 = (type: string) => Array.from(type.matchAll(CHARSET), ([, charset = '']) => charset.toLowerCase()).every((charset) => charset === 'utf-8')
 
 async function parseJson ({ route }: FastifyRequest, body: Buffer): Promise<unknown> {
   if (body.length === 0 && !route.schema?.body) return undefined

@@ -1,7 +1,7 @@
 import pino from 'pino'
 
 const LATEST_MS = 20
-const BATCH_LENGTH = 8192
+const BATCH_LENGTH = 32_768
 const MOST_UNWRITTEN = 1_048_576
 const RETRY_MS = 100
 const TRIES_AT_EXIT = 10

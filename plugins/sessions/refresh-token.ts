@@ -1,4 +1,4 @@
-import { createHmac, hash, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, hash, timingSafeEqual, type KeyObject } from 'node:crypto'
 
 /** What a refresh token says: which session, the how-manieth token of it, and the session's secret nonce (16 bytes). */
 export type RefreshClaim = { sessionId: string, generation: number, nonce: Buffer }
@@ -14,7 +14,8 @@ const FORM = /^rt1\.[\w-]{91}$/
  * The first secret signs, all of them verify. The token of any generation follows from that of another one, so none is stored.
  */
 export function createRefreshTokens (secrets: readonly string[]) {
-  const signing = secrets[0]!
+  const keys = secrets.map((secret) => createSecretKey(secret, 'utf8'))
+  const signing = keys[0]!
 
   return {
     sign ({ sessionId, generation, nonce }: RefreshClaim) {
@@ -32,7 +33,7 @@ export function createRefreshTokens (secrets: readonly string[]) {
       const bytes = Buffer.from(text, 'base64url')
       if (bytes.toString('base64url') !== text) return undefined
       const [claim, given] = [bytes.subarray(0, CLAIM_BYTES), bytes.subarray(CLAIM_BYTES)]
-      if (!secrets.some((secret) => timingSafeEqual(mac(secret, claim), given))) return undefined
+      if (!keys.some((key) => timingSafeEqual(mac(key, claim), given))) return undefined
       return {
         sessionId: uuidOf(claim.subarray(0, ID_BYTES)),
         generation: claim.readUInt32BE(ID_BYTES),
@@ -42,8 +43,8 @@ export function createRefreshTokens (secrets: readonly string[]) {
   }
 }
 
-function mac (secret: string, claim: Buffer) {
-  return createHmac('sha256', secret).update(PREFIX).update(claim).digest()
+function mac (key: KeyObject, claim: Buffer) {
+  return createHmac('sha256', key).update(PREFIX).update(claim).digest()
 }
 
 function uuidOf (bytes: Buffer) {

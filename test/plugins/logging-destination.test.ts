@@ -14,13 +14,13 @@ function open (t: Test) {
 
 test('lines are written together: when they are many, or soon', async (t) => {
   const { destination, written } = open(t)
-  for (let i = 0; i < 81; i++) destination.write(LINE)
+  for (let i = 0; i < 327; i++) destination.write(LINE)
   t.equal(written(), '')
   destination.write(LINE)
-  t.equal(written(), LINE.repeat(82), 'at once, since it is 8 kB')
+  t.equal(written(), LINE.repeat(328), 'at once, since it is 32 kB')
   destination.write('the last one\n')
-  t.equal(written(), LINE.repeat(82))
-  await eventually(() => written() === `${LINE.repeat(82)}the last one\n`, 1000)
+  t.equal(written(), LINE.repeat(328))
+  await eventually(() => written() === `${LINE.repeat(328)}the last one\n`, 1000)
 })
 
 test('what waits is written when it has to be, as at the end of the process, and only once', async (t) => {
