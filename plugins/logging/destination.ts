@@ -1,9 +1,10 @@
 import pino from 'pino'
 
 const LATEST_MS = 20
-const BATCH_LENGTH = 32_768
+const BATCH_LENGTH = 16_384
 const MOST_UNWRITTEN = 1_048_576
-const RETRY_MS = 100
+// A pipe may be as small as 8 kB, and takes no more at a time.
+const RETRY_MS = 10
 const TRIES_AT_EXIT = 10
 
 /**
@@ -18,6 +19,8 @@ export function createDestination (fd: number = process.stdout.fd) {
   // Pino's own would have it write nothing ever again once a pipe had no reader.
   output.removeAllListeners('error')
   output.on('error', () => { timer ??= setTimeout(flush, RETRY_MS).unref() })
+  // It forgets what does not fit, and to try whether what it holds can be written by now.
+  output.on('drop', () => output.write(''))
   let batch = ''
   let timer: NodeJS.Timeout | undefined
   process.once('exit', () => {

@@ -5,6 +5,7 @@ import { test, type Test } from 'tap'
 import { createDestination } from '../../plugins/logging/destination.ts'
 import { eventually } from '../eventually.ts'
 
+const MOST_UNWRITTEN = 1_048_576
 const LINE = `${'x'.repeat(99)}\n`
 
 function open (t: Test) {
@@ -12,15 +13,34 @@ function open (t: Test) {
   return { destination: createDestination(openSync(file, 'w')), written: () => readFileSync(file, 'utf8') }
 }
 
+/** One that holds no more until it is read. */
+function pipe (t: Test) {
+  const path = join(t.testdir({}), 'pipe')
+  execFileSync('mkfifo', [path])
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+  const piece = Buffer.alloc(65_536)
+  let read = ''
+  return { fd, destination: createDestination(fd), readAll }
+
+  function readAll () {
+    try {
+      for (;;) read += piece.toString('utf8', 0, readSync(fd, piece))
+    } catch (error) {
+      t.equal((error as NodeJS.ErrnoException).code, 'EAGAIN', 'all that is there is read')
+    }
+    return read
+  }
+}
+
 test('lines are written together: when they are many, or soon', async (t) => {
   const { destination, written } = open(t)
-  for (let i = 0; i < 327; i++) destination.write(LINE)
+  for (let i = 0; i < 163; i++) destination.write(LINE)
   t.equal(written(), '')
   destination.write(LINE)
-  t.equal(written(), LINE.repeat(328), 'at once, since it is 32 kB')
+  t.equal(written(), LINE.repeat(164), 'at once, since it is 16 kB')
   destination.write('the last one\n')
-  t.equal(written(), LINE.repeat(328))
-  await eventually(() => written() === `${LINE.repeat(328)}the last one\n`, 1000)
+  t.equal(written(), LINE.repeat(164))
+  await eventually(() => written() === `${LINE.repeat(164)}the last one\n`, 1000)
 })
 
 test('what waits is written when it has to be, as at the end of the process, and only once', async (t) => {
@@ -33,25 +53,30 @@ test('what waits is written when it has to be, as at the end of the process, and
 })
 
 test('a pipe that nobody reads holds up nobody, and gets all of it when somebody does', async (t) => {
-  const path = join(t.testdir({}), 'pipe')
-  execFileSync('mkfifo', [path])
-  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
-  const destination = createDestination(fd)
-  const lines = Array.from({ length: 2000 }, (_, i) => `${i} ${LINE}`)
-  for (const line of lines) destination.write(line)
+  const { fd, destination, readAll } = pipe(t)
+  const lines = Array.from({ length: 2000 }, (_, i) => `${i} ${LINE}`).join('')
+  for (const line of lines.split(/(?<=\n)/)) destination.write(line)
   destination.flushSync()
+  await eventually(() => readAll().length === lines.length)
+  t.equal(readAll(), lines)
+  closeSync(fd)
+})
 
-  let read = ''
-  const piece = Buffer.alloc(65_536)
+test('when it gets a mebibyte late, what comes after that is lost, and nothing of what comes then', async (t) => {
+  const { fd, destination, readAll } = pipe(t)
+  for (let i = 0; i < 15_000; i++) destination.write(LINE)
+  // One after another, so that there is less room left than for one.
+  for (let i = 0; i < 1000; i++) {
+    destination.write(LINE)
+    destination.flushSync()
+  }
+  const last = `somebody reads ${LINE}`
   await eventually(() => {
-    try {
-      for (;;) read += piece.toString('utf8', 0, readSync(fd, piece))
-    } catch (error) {
-      t.equal((error as NodeJS.ErrnoException).code, 'EAGAIN', 'all that is there is read')
-    }
-    return read.length === lines.join('').length
+    destination.write(last)
+    return readAll().endsWith(last)
   })
-  t.equal(read, lines.join(''))
+  t.ok(readAll().length > MOST_UNWRITTEN, `${readAll().length} bytes`)
+  closeSync(fd)
 })
 
 test('a pipe whose reader goes is written to again when there is another one', async (t) => {
