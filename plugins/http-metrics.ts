@@ -17,6 +17,7 @@ type Series = { observe: (seconds: number) => void, inc: () => void }
 const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 12]
 const CLIENT_LEFT = 499
 const UNMATCHED = 'unmatched'
+const FAILURES = ['500', '503']
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
 /** Requests by the template of their route, never by their path: who asks for ten thousand of those adds no series. */
@@ -37,12 +38,18 @@ export default fp(async (app) => {
   const unmatched = new Map<string, Series>()
   app.addHook('onRoute', function prepare (route) {
     if (route.url !== '*') route.config = { ...route.config, series: new Map() }
+    if (route.schema?.operationId) beginWithNone(String(route.method), route.url)
   })
   app.onEnd(count)
   app.decorate('countRefused', (status: number, code: string) => {
     seriesOf(unmatched, 'none', UNMATCHED, status).inc()
     errors.inc({ error_type: code })
   })
+
+  /** Prometheus sees no rise in a series that begins with it, and a failure of the first minute is one to be told of. */
+  function beginWithNone (method: string, route: string) {
+    for (const status of FAILURES) requests.series({ method, route, status })
+  }
 
   function count (request: FastifyRequest, reply: FastifyReply, hasLeft: boolean) {
     const { config, url } = request.route

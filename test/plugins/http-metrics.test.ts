@@ -8,7 +8,7 @@ import type { FastifyInstance } from 'fastify'
 
 const lines = async (app: FastifyInstance, pattern: RegExp) => (await app.metrics.expose()).text.split('\n').filter((line) => pattern.test(line))
 const HTTP = /^http_/
-const REQUESTS = /^http_requests_total\{/
+const REQUESTS = /^http_requests_total\{.* [1-9]\d*$/
 
 test('requests are counted by method, route template and status, and timed', async (t) => {
   const app = await build(t)
@@ -28,6 +28,9 @@ test('requests are counted by method, route template and status, and timed', asy
     'http_requests_total{method="POST",route="/auth/login",status="401"} 1',
     'http_requests_total{method="POST",route="/auth/register",status="201"} 1'
   ])
+  t.same((await lines(app, /^http_requests_total\{.*"\/auth\/.* 0$/)).sort(), ['login', 'logout', 'refresh', 'register'].flatMap((name) => [
+    `http_requests_total{method="POST",route="/auth/${name}",status="500"} 0`, `http_requests_total{method="POST",route="/auth/${name}",status="503"} 0`
+  ]), 'failures are counted from 0 on, or the first of them would be no rise')
   t.same(await lines(app, /^http_request_duration_seconds_(count|bucket\{le="12").*"\/me",status="200"/), [
     'http_request_duration_seconds_bucket{le="12",method="GET",route="/me",status="200"} 2',
     'http_request_duration_seconds_count{method="GET",route="/me",status="200"} 2'
