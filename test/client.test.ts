@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { test } from 'tap'
+import { eventually } from './eventually.ts'
 import { build, PASSWORD } from './helper.ts'
 
 const root = join(import.meta.dirname, '..')
@@ -44,8 +45,9 @@ function generate () {
   return (file: string) => import(join(folder, 'built', file))
 }
 
+const load = generate()
+
 test('a user lives a whole life through the generated client', async (t) => {
-  const load = generate()
   const api = await load('microts/index.js')
   const { clientOf } = await load('session.js')
 
@@ -97,6 +99,52 @@ test('a user lives a whole life through the generated client', async (t) => {
   t.equal((await api.deleteMe({ client: elsewhere, body: { password: `${PASSWORD}!` } })).response.status, 204)
   t.match((await api.login({ client: elsewhere, body: { email: body.email, password: `${PASSWORD}!` } })).error, { code: 'INVALID_CREDENTIALS' })
   for (const name of ['getHealth', 'getReadiness', 'getStatus', 'getApi', 'getJwks']) t.equal((await api[name]({ client })).response.status, 200, name)
+})
+
+test('a client renews once at a time, and who is refused late takes the token that is there by then', async (t) => {
+  const api = await load('microts/index.js')
+  const { clientOf } = await load('session.js')
+  const app = await build(t)
+  const session: { tokens?: { accessToken: string, refreshToken: string } } = {}
+  const client = clientOf(await app.listen({ port: 0 }), session)
+  session.tokens = (await api.register({ client, body: { email: 'ada@example.com', password: PASSWORD } })).data
+  const expire = () => { session.tokens = { ...session.tokens!, accessToken: 'expired' } }
+
+  const real = globalThis.fetch
+  t.teardown(() => { globalThis.fetch = real })
+  const answers: string[] = []
+  let held: { path: string, until: Promise<void> } | undefined
+  globalThis.fetch = async (...request: Parameters<typeof fetch>) => {
+    const response = await real(...request)
+    const { pathname } = new URL(response.url)
+    answers.push(`${pathname} ${response.status}`)
+    const { until } = held?.path === pathname ? held : {}
+    if (until) held = undefined
+    await until
+    return response
+  }
+  const hold = (path: string) => {
+    const { promise: until, resolve } = Promise.withResolvers<void>()
+    held = { path, until }
+    return resolve
+  }
+
+  expire()
+  const tell = hold('/me')
+  const late = api.getMe({ client })
+  await eventually(() => held === undefined)
+  t.equal((await api.getMe({ client })).response.status, 200)
+  tell()
+  t.equal((await late).response.status, 200)
+  t.same(answers.splice(0), ['/me 401', '/me 401', '/auth/refresh 200', '/me 200', '/me 200'])
+
+  expire()
+  const renew = hold('/auth/refresh')
+  const all = Array.from({ length: 3 }, () => api.getMe({ client }))
+  await eventually(() => answers.length === 4)
+  renew()
+  for (const { response } of await Promise.all(all)) t.equal(response.status, 200)
+  t.same(answers.filter((answer) => answer.startsWith('/auth/refresh')), ['/auth/refresh 200'])
 })
 
 test('the client command says what it does, and replaces nothing but its own', async (t) => {
