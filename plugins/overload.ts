@@ -8,7 +8,7 @@ import type { FastifyRequest } from 'fastify'
 const SAMPLE_MS = 500
 const HEAP_SHARE = 0.9
 
-/** Refuses requests while the process itself cannot keep up; probes, and what operators look at, go on. */
+/** Refuses requests while the process itself cannot keep up; probes and what is for operators alone go on. */
 export default fp(async (app) => {
   let settledAt = Infinity
   app.addHook('onReady', async () => { settledAt = performance.now() + 2 * SAMPLE_MS })
