@@ -1,4 +1,3 @@
-import { v7 as uuidv7 } from 'uuid'
 import { BadRequest, problemOf, RequestTimeout, type Refusal } from '../errors.ts'
 import type { Socket } from 'node:net'
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -55,7 +54,7 @@ function refusalOf ({ code }: { code?: string }): Refusal {
 
 /** A refusal for which there is no reply: what it is answered with, in full. */
 export function bare (app: FastifyInstance, error: Refusal, { raw, response, reason = error.message }: { raw?: IncomingMessage, response?: ServerResponse, reason?: string | undefined } = {}): Bare {
-  const id = raw ? app.requestIdOf(raw) : uuidv7()
+  const id = raw ? app.requestIdOf(raw) : app.nextId()
   const common = raw ? app.commonHeaders(raw, id, response) : { ...app.securityHeaders, 'x-request-id': id }
   const { status, headers, body } = problemOf(error, { id, correlationId: common['x-correlation-id'] ?? id })
   app.countRefused(status, body.code)

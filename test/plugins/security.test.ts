@@ -172,18 +172,23 @@ test('on the wire too each of them is there once', async (t) => {
     [414, head(`GET /me/sessions/${'x'.repeat(101)}`)], [417, head('GET /health', 'Expect: tea')], [431, head('GET /', `X-A: ${'x'.repeat(17_000)}`)], [405, head('CONNECT localhost:80')]
   ]
   for (const [status, request] of requests) {
-    t.match(await send(request), {
+    const answer = await send(request)
+    const what = request.slice(0, 50)
+    // A string would match where it is found twice.
+    t.hasStrict(answer, {
       statusCode: status,
       headers: {
-        'content-security-policy': /^default-src 'none';[^,]*frame-ancestors 'none'$/,
-        'cache-control': /^no-(store|cache)$/,
         'cross-origin-resource-policy': 'same-origin',
         'strict-transport-security': 'max-age=63072000; includeSubDomains',
         'x-content-type-options': 'nosniff',
         'referrer-policy': 'no-referrer',
-        'x-frame-options': 'DENY',
-        'x-request-id': /^[\da-f-]{36}$/
+        'x-frame-options': 'DENY'
       }
-    }, request.slice(0, 50))
+    }, what)
+    t.match(answer.headers, {
+      'content-security-policy': /^default-src 'none';[^,]*frame-ancestors 'none'$/,
+      'cache-control': /^no-(store|cache)$/,
+      'x-request-id': /^[\da-f-]{36}$/
+    }, what)
   }
 })
