@@ -147,6 +147,35 @@ test('a client renews once at a time, and who is refused late takes the token th
   t.same(answers.filter((answer) => answer.startsWith('/auth/refresh')), ['/auth/refresh 200'])
 })
 
+test('what a renewal is refused with is the answer, and it is asked for where all else is', async (t) => {
+  const api = await load('microts/index.js')
+  const { clientOf } = await load('session.js')
+  const app = await build(t, { RATE_LIMIT_REFRESH_MAX: '1' })
+  const session: { tokens?: { accessToken: string, refreshToken: string } } = {}
+  const client = clientOf(`${await app.listen({ port: 0 })}/`, session)
+  session.tokens = (await api.register({ client, body: { email: 'grace@example.com', password: PASSWORD } })).data
+  const expire = () => { session.tokens = { ...session.tokens!, accessToken: 'expired' } }
+
+  expire()
+  t.equal((await api.getMe({ client })).response.status, 200)
+
+  expire()
+  for (const { error, response } of await Promise.all([api.getMe({ client }), api.getMe({ client })])) {
+    t.match(error, { code: 'RATE_LIMIT_EXCEEDED', instance: '/auth/refresh' })
+    t.equal(response.status, 429)
+    t.match(response.headers.get('retry-after'), /^\d+$/)
+  }
+  t.match(session.tokens, { accessToken: 'expired' }, 'the session is not over')
+
+  const real = globalThis.fetch
+  t.teardown(() => { globalThis.fetch = real })
+  globalThis.fetch = async (...request: Parameters<typeof fetch>) => {
+    if ((request[0] as Request).url.endsWith('/auth/refresh')) throw new TypeError('fetch failed')
+    return real(...request)
+  }
+  t.match(await api.getMe({ client }), { data: undefined, error: { message: 'fetch failed' }, response: undefined })
+})
+
 test('the client command says what it does, and replaces nothing but its own', async (t) => {
   const outcome = (name: string, from?: string) =>
     spawnSync(process.execPath, [join(root, 'deploy/client.ts'), name], { encoding: 'utf8', env: { ...process.env, INIT_CWD: from } })
