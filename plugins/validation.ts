@@ -2,7 +2,7 @@ import { Ajv } from 'ajv'
 import formats from 'ajv-formats'
 import fp from 'fastify-plugin'
 import secureJson from 'secure-json-parse'
-import { BadRequest, UnsupportedMediaType } from './errors.ts'
+import { BadRequest, refusal, UnsupportedMediaType } from './errors.ts'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 
 declare module 'fastify' {
@@ -26,6 +26,11 @@ export default fp(async (app) => {
     if (schema?.operationId) schema.querystring ??= NO_QUERY
   })
 
+  // To say of nothing what type it is, as clients do that send an empty string, is no reason to refuse it.
+  app.addHook('onRoute', function takeNothing (route) {
+    if (!route.schema?.body) route.onRequest = [forgetTypeOfNothing, ...[route.onRequest ?? []].flat()]
+  })
+
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('application/json', { parseAs: 'buffer' }, decoded(parseJson))
   app.decorate('acceptForms', function (this: FastifyInstance) {
@@ -35,6 +40,12 @@ export default fp(async (app) => {
     })
   })
 }, { name: 'validation', dependencies: ['http', 'route'] })
+
+function forgetTypeOfNothing ({ headers }: FastifyRequest, _: unknown, done: () => void) {
+  const { 'content-length': length = '0', 'transfer-encoding': coding } = headers
+  if (length === '0' && coding === undefined) headers['content-type'] = undefined
+  done()
+}
 
 function createAjv (coerceTypes: boolean) {
   // Whether the schemas are such is for the tests to see: to compile what says so takes a tenth of a start. V8 optimises what Ajv need not.
@@ -54,7 +65,8 @@ function createAjv (coerceTypes: boolean) {
 function decoded (parse: (request: FastifyRequest, body: Buffer) => Promise<unknown>) {
   return async (request: FastifyRequest, body: Buffer) => {
     const { 'content-encoding': encoding, 'content-type': type = '' } = request.headers
-    if (encoding !== undefined || (type.includes(';') && !isUtf8(type))) throw new UnsupportedMediaType()
+    if (encoding !== undefined) throw refusal(new UnsupportedMediaType(), { headers: { 'accept-encoding': 'identity' } })
+    if (type.includes(';') && !isUtf8(type)) throw new UnsupportedMediaType()
     return parse(request, body)
   }
 }
@@ -66,7 +78,7 @@ async function parseJson ({ route }: FastifyRequest, body: Buffer): Promise<unkn
   try {
     return secureJson.parse(utf8.decode(body), null, { protoAction: 'error', constructorAction: 'error' })
   } catch (error) {
-    throw new BadRequest(body.length === 0 ? 'The body is empty' : 'The body is not JSON in UTF-8', { cause: error })
+    throw new BadRequest(body.length === 0 ? 'The body is empty' : 'The body is not JSON in UTF-8, or holds a reserved name', { cause: error })
   }
 }
 

@@ -24,11 +24,36 @@ test('a body is JSON or refused, whatever its type is called', async (t) => {
   for (const [method, url] of BODY_ROUTES) {
     const send = (type?: string) => app.inject({ method, url, payload: Buffer.from('{"unheardOf":1}'), headers: { ...headers, ...(type === undefined ? {} : { 'content-type': type }) } })
     for (const type of taken) isProblem(t, await send(type), 400, 'VALIDATION_ERROR', `${url} ${JSON.stringify(type)}`)
-    for (const type of refused) isProblem(t, await send(type), 415, 'UNSUPPORTED_MEDIA_TYPE', `${url} ${JSON.stringify(type)}`)
+    for (const type of refused) {
+      const answer = await send(type)
+      isProblem(t, answer, 415, 'UNSUPPORTED_MEDIA_TYPE', `${url} ${JSON.stringify(type)}`)
+      t.notHas(answer.headers, { 'accept-encoding': String })
+    }
     for (const encoding of ['gzip', 'br', 'identity', '']) {
       const answer = await app.inject({ method, url, payload: '{}', headers: { ...headers, ...JSON_TYPE, 'content-encoding': encoding } })
       isProblem(t, answer, 415, 'UNSUPPORTED_MEDIA_TYPE', `${url} ${encoding}`)
+      t.equal(answer.headers['accept-encoding'], 'identity')
     }
+  }
+})
+
+test('nothing may be of any type where nothing is wanted', async (t) => {
+  const app = await build(t)
+  const { email } = await signUp(app)
+  const { send } = await wire(app)
+  for (const type of [[], ...['application/json', 'application/x-www-form-urlencoded', 'text/plain;charset=UTF-8', 'nonsense'].map((type) => [`Content-Type: ${type}`])]) {
+    for (const line of ['POST /auth/logout', 'DELETE /me/sessions']) {
+      for (const length of [[], ['Content-Length: 0']]) {
+        const { accessToken } = await logIn(app, email)
+        const { statusCode } = await send(head(line, `Authorization: Bearer ${accessToken}`, ...type, ...length))
+        t.equal(statusCode, 204, `${line} ${type} ${length}`)
+      }
+    }
+  }
+  const { accessToken } = await logIn(app, email)
+  const something = [['Content-Length: 1'], 'x'], chunks = [['Transfer-Encoding: chunked'], '0\r\n\r\n']
+  for (const [headers, body] of [something, chunks] as [string[], string][]) {
+    isProblem(t, await send(head('POST /auth/logout', `Authorization: Bearer ${accessToken}`, 'Content-Type: text/plain', ...headers), body), 415, 'UNSUPPORTED_MEDIA_TYPE')
   }
 })
 
