@@ -16,10 +16,11 @@ export default fp(async (app) => {
     sampleInterval: SAMPLE_MS,
     maxEventLoopDelay: app.config.MAX_EVENT_LOOP_DELAY,
     maxHeapUsedBytes: Math.floor(getHeapStatistics().heap_size_limit * HEAP_SHARE),
-    pressureHandler ({ route }: FastifyRequest, reply, type, value) {
+    pressureHandler ({ method, route }: FastifyRequest, reply, type, value) {
       // A sample in which nothing was measured is called Infinity: one long pause, which is over. So is what held up the start.
       if (type === underPressure.TYPE_EVENT_LOOP_DELAY && (value === Infinity || performance.now() < settledAt)) return
-      if (!route.config.isProbe && !route.config.isForOperators) throw declined(`the process is under pressure: ${type}`)
+      // Nor is a browser's preflight refused, since its page would then not be told that what it asks for is.
+      if (!route.config.isProbe && !route.config.isForOperators && method !== 'OPTIONS') throw declined(`the process is under pressure: ${type}`)
     }
   })
 }, { name: 'overload', dependencies: ['config', 'errors', 'route', 'security'] })

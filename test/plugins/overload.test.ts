@@ -78,5 +78,6 @@ async function refusesAllButProbes (t: Test, app: FastifyInstance) {
     isProblem(t, answer, 503, 'SERVICE_UNAVAILABLE')
     t.match(answer.headers, { 'retry-after': '1', ratelimit: undefined })
   }
+  t.match(await app.inject({ method: 'OPTIONS', url: '/me' }), { statusCode: 204 }, 'a browser asks before it is told')
   for (const probe of ['/health', '/ready']) t.match(await app.inject(probe), { statusCode: 200 }, probe)
 }
