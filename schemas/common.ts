@@ -32,7 +32,7 @@ export const PROBLEMS = {
   REQUEST_TIMEOUT: [408, 'The request did not arrive in time'],
   CONFLICT: [409, 'The request conflicts with the present state'],
   EMAIL_TAKEN: [409, 'The e-mail address has an account'],
-  PRECONDITION_FAILED: [412, 'If-Match names a version that is gone'],
+  PRECONDITION_FAILED: [412, 'If-Match or If-None-Match does not hold'],
   PAYLOAD_TOO_LARGE: [413, 'The body is larger than 10 kB, or than 1 MiB of alerts'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The body is of another type, charset or encoding'],
   RATE_LIMIT_EXCEEDED: [429, 'Too many requests: Retry-After says how long to wait'],
