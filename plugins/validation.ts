@@ -15,6 +15,8 @@ declare module 'fastify' {
 const [strict, coercing] = [createAjv(false), createAjv(true)]
 const NO_QUERY = { type: 'object', properties: {}, additionalProperties: false }
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+// More than any form of ours has: to decode thousands, and to tell of each that it is unknown, would take as long as a hash.
+const MOST_FIELDS = 20
 const CHARSET = /;\s*charset\*?\s*=\s*"?([^";\s]*)/gi
 
 /** Bodies are taken as they are; only what comes from the URL, which is always text, is coerced. */
@@ -85,7 +87,9 @@ async function parseJson ({ route }: FastifyRequest, body: Buffer): Promise<unkn
 // URLSearchParams, and @fastify/formbody with it, would repair bad UTF-8 and bad escapes and fold fields that are given twice.
 async function parseForm (_: FastifyRequest, body: Buffer): Promise<unknown> {
   const form = new Map<string, string>()
-  for (const field of body.toString('latin1').split('&').filter(Boolean)) {
+  const fields = body.toString('latin1').split('&').filter(Boolean)
+  if (fields.length > MOST_FIELDS) throw new BadRequest('The form has too many fields')
+  for (const field of fields) {
     const [name = '', value = ''] = field.replaceAll('+', ' ').split(/=(.*)/s, 2).map(decodeField)
     if (form.has(name) || name === '__proto__') throw new BadRequest('A field is given twice or has a reserved name')
     form.set(name, value)

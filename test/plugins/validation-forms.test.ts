@@ -86,6 +86,15 @@ test('a form has the bounds of JSON', async (t) => {
   isProblem(t, await submit(app, '/auth/login', form, `${FORM}; charset=iso-8859-1`), 415, 'UNSUPPORTED_MEDIA_TYPE')
 })
 
+test('a form of thousands of fields is refused before any is looked at', async (t) => {
+  const app = await build(t)
+  const form = (fields: number) => Array.from({ length: fields }, (_, i) => i.toString(36)).join('&')
+  for (const url of ['/auth/register', '/auth/login', '/auth/refresh']) {
+    isProblem(t, await submit(app, url, form(20)), 400, 'VALIDATION_ERROR')
+    for (const fields of [21, 2500]) isProblem(t, await submit(app, url, form(fields)), 400, 'BAD_REQUEST')
+  }
+})
+
 test('no other route takes a form', async (t) => {
   const app = await build(t)
   const { headers } = await signUp(app)
