@@ -17,6 +17,8 @@ declare module 'fastify' {
 }
 
 const MAX_LENGTH = 128
+// NFKC makes one character of four at most, and each has two units of UTF-16 at most.
+const MOST_UNITS = 8 * MAX_LENGTH
 const SERVICE_NAME = 'microts'
 const TELLING_LENGTH = 4
 const DURATIONS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
@@ -38,19 +40,22 @@ export async function createPasswords (config: Settings, slots: (count: number) 
 
     /** Refuses a new password with a reason; `pointer` is its place in the body (RFC 6901). */
     check (password: string, { localPart, pointer }: { localPart: string, pointer: string }) {
-      const error = faultOf(password.normalize('NFKC'), localPart, config.PASSWORD_MIN_LENGTH)
+      const error = faultOf(normalized(password), localPart, config.PASSWORD_MIN_LENGTH)
       if (error) throw refusal(error, { errors: [{ pointer, code: error.code, message: error.message }] })
     },
 
     async hash (password: string) {
-      return gate.pass(async () => inOrder(await argon2.hash(password.normalize('NFKC'), { ...parameters, type: argon2.argon2id })))
+      return gate.pass(async () => inOrder(await argon2.hash(normalized(password), { ...parameters, type: argon2.argon2id })))
     },
 
     /** Takes as long for an account that does not exist, whose hash is undefined, as for one that does. */
     async verify (hash: string | undefined, password: string) {
-      const isRight = await gate.pass(() => argon2.verify(hash ?? dummy, password.normalize('NFKC')))
+      const isRight = await gate.pass(() => argon2.verify(hash ?? dummy, normalized(password)))
       return isRight && hash !== undefined
     },
+
+    /** Whether two spellings are one password. */
+    areEqual: (one: string, other: string) => normalized(one) === normalized(other),
 
     /** Whether the parameters have risen since this hash was made. */
     isOutdated (hash: string) {
@@ -59,6 +64,9 @@ export async function createPasswords (config: Settings, slots: (count: number) 
     }
   }
 }
+
+/** Of what can be no password as much as shows that: to put thousands of combining characters into order takes longer than a hash, and holds up all else. */
+const normalized = (password: string) => password.slice(0, MOST_UNITS + 1).normalize('NFKC')
 
 /** To verify a password by it takes as long as by any other, and no password is right. No hash is computed for it, which would hold up the start. */
 function hashOfNothing ({ memoryCost: m, timeCost: t, parallelism: p }: { memoryCost: number, timeCost: number, parallelism: number }) {

@@ -104,7 +104,7 @@ export function createUsers ({ cache, db, beyondDeadline, gather, passwords, ses
     /** Refuses a new password before any hash is computed. */
     checkNewPassword ({ emailCanonical }: Account, { currentPassword, newPassword }: { currentPassword: string, newPassword: string }) {
       passwords.check(newPassword, { localPart: localPartOf(emailCanonical), pointer: '/newPassword' })
-      if (newPassword.normalize('NFKC') !== currentPassword.normalize('NFKC')) return
+      if (!passwords.areEqual(newPassword, currentPassword)) return
       const error = new PasswordUnchanged()
       throw refusal(error, { errors: [{ pointer: '/newPassword', code: error.code, message: error.message }] })
     },

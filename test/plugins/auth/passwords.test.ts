@@ -42,6 +42,16 @@ test('a new password is refused with a reason and its place, before any hash, at
   t.same(await sql("select id from users where email = 'lovelace@example.org'"), [])
 })
 
+test('of a password that is far too long no more is put into order than shows that', async (t) => {
+  const app = await build(t)
+  const { headers, email } = await signUp(app)
+  const evil = `a${'\u0344'.repeat(2400)}${'\u0334'.repeat(2400)}`
+  const calls = t.capture(String.prototype, 'normalize', String.prototype.normalize)
+  const answers = [await register(app, 'x@example.com', evil), await change(app, headers, evil), await change(app, headers, PASSWORD + 1, evil), await post(app, '/auth/login', { email, password: evil })]
+  t.same(answers.map((answer) => answer.json().code), ['PASSWORD_TOO_LONG', 'PASSWORD_TOO_LONG', 'INVALID_CREDENTIALS', 'INVALID_CREDENTIALS'])
+  t.equal(Math.max(...calls().map(({ receiver }) => String(receiver).length)), 1025)
+})
+
 test('NUL and lone surrogates are refused, since they would make different passwords equal', async (t) => {
   const app = await build(t)
   const { headers, email } = await signUp(app)
