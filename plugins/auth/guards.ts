@@ -10,6 +10,8 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     isGuarded?: boolean
+    /** It ends sessions, and counts for the one that asks: who has stolen another of the same user cannot use up what the user needs for it. */
+    endsSessions?: boolean
   }
 }
 
@@ -36,11 +38,11 @@ export default fp(async (app) => {
     else done(checked)
   }
 
-  // A valid token counts for its user alone, everything else for the address.
+  // A valid token counts for its user or its session alone, everything else for the address.
   function identify (request: FastifyRequest, reply: FastifyReply, acceptsRevoked: boolean): Identity | Promise<Identity> {
     return then(app.tokens.recall(request) ?? verify(request, reply), (identity) =>
       then(app.revocations.isRevoked(identity.sessionId), (isRevoked) =>
-        then(app.limits.take(request, reply, isRevoked ? ['address'] : ['user', identity.id]), () => {
+        then(app.limits.take(request, reply, isRevoked ? ['address'] : ['user', request.route.config.endsSessions ? identity.sessionId : identity.id]), () => {
           if (isRevoked && !acceptsRevoked) throw new Unauthorized()
           return identity
         })))

@@ -33,10 +33,13 @@ interface Limits {
   look: (request: FastifyRequest, reply: FastifyReply, subject: Subject) => Promise<void>
   /** Takes a slot of each, or none of them and throws RateLimitExceeded; at once where the log is in memory. */
   take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Taken[] | Promise<Taken[]>
-  /** Takes slots for `work`; when it ends in a failure of ours, they are given back. */
+  /** Takes slots for `work`; when it ends in a failure of ours, they are given back. Who leaves meanwhile has had it done. */
   spend: <Result>(request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) => Promise<Result>
-  /** Counts a wrong password: success gives the slots back and ends the account's row of failures; whatever else `work` ends in gives them back too. */
-  attempt: <Result>(request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) => Promise<Result>
+  /**
+   * Counts a wrong password: success gives the slots back, unless it `costs` them too, and ends the account's row of failures; whatever else
+   * `work` ends in gives them back.
+   */
+  attempt: <Result>(request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>, success?: { costs: boolean }) => Promise<Result>
   /** An error handler of a route that counts by itself: what it did not count counts for the address. */
   countFailure: (error: FastifyError, request: FastifyRequest, reply: FastifyReply) => Promise<never>
 }
@@ -124,7 +127,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) {
     const taken = await takeEach(request, reply, subjects)
-    return refundUnless((error) => !isOurFailure(error), request, reply, taken, work)
+    return refundUnless((error) => !isOurFailure(error) || hasLeft(error), request, reply, taken, work)
   }
 
   async function refundUnless<Result> (isCounted: (error: unknown) => boolean, request: FastifyRequest, reply: FastifyReply, taken: Taken[], work: () => Promise<Result>) {
@@ -136,7 +139,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     }
   }
 
-  async function attempt<Result> (request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>) {
+  async function attempt<Result> (request: FastifyRequest, reply: FastifyReply, account: string, work: () => Promise<Result>, success = { costs: false }) {
     const who = hash('sha256', account, 'base64url')
     const trial = underWay.begin()
     try {
@@ -144,7 +147,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
       return await refundUnless(isWrongPassword, request, reply, taken, async () => {
         const result = await work()
         for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
-        giveBack(request, reply, taken)
+        if (!success.costs) giveBack(request, reply, taken)
         return result
       })
     } finally {
@@ -190,7 +193,9 @@ const slotsOf = ({ slots }: FastifyRequest) => slots ?? []
 const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unknown' : normalizeIP(address)
 
 // Nor has a client tried anything that left before it could be told.
-const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500 || error instanceof ClientLeft
+const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500 || hasLeft(error)
+
+const hasLeft = (error: unknown) => error instanceof ClientLeft
 
 const isWrongPassword = (error: unknown) => error instanceof InvalidCredentials
 

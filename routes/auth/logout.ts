@@ -6,7 +6,7 @@ const logout: FastifyPluginAsyncTypebox = async (app) => {
   app.guard({ acceptsRevoked: true })
 
   app.post('/logout', {
-    config: { outlivesClient: true },
+    config: { outlivesClient: true, endsSessions: true },
     schema: {
       operationId: 'logout',
       tags: ['auth'],

@@ -7,7 +7,7 @@ const password: FastifyPluginAsyncTypebox = async (app) => {
   app.guard()
 
   app.put('/password', {
-    config: { needsHash: true },
+    config: { needsHash: true, endsSessions: true },
     schema: {
       operationId: 'changePassword',
       tags: ['me'],
@@ -20,7 +20,8 @@ const password: FastifyPluginAsyncTypebox = async (app) => {
     const { id, sessionId } = request.user
     const account = await app.users.account(id)
     app.users.checkNewPassword(account, request.body)
-    await app.limits.attempt(request, reply, account.emailCanonical, () => app.users.changePassword(account, sessionId, request.body))
+    // It takes two hashes, where a login takes one.
+    await app.limits.attempt(request, reply, account.emailCanonical, () => app.users.changePassword(account, sessionId, request.body), { costs: true })
     reply.code(204)
   })
 }

@@ -46,7 +46,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
   })
 
   app.delete('', {
-    config: { needsHash: true },
+    config: { needsHash: true, endsSessions: true },
     schema: {
       operationId: 'deleteMe',
       tags: ['me'],

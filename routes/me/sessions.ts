@@ -20,7 +20,7 @@ const sessions: FastifyPluginAsyncTypebox = async (app) => {
   })
 
   app.delete('/sessions/:id', {
-    config: { outlivesClient: true },
+    config: { outlivesClient: true, endsSessions: true },
     schema: {
       operationId: 'revokeSession',
       tags: ['me'],
@@ -35,7 +35,7 @@ const sessions: FastifyPluginAsyncTypebox = async (app) => {
   })
 
   app.delete('/sessions', {
-    config: { outlivesClient: true },
+    config: { outlivesClient: true, endsSessions: true },
     schema: {
       operationId: 'revokeSessions',
       tags: ['me'],

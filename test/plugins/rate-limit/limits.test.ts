@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
 import { test } from 'tap'
-import { bearer, build, logIn, post, signUp } from '../../helper.ts'
+import { bearer, build, logIn, PASSWORD, post, signUp } from '../../helper.ts'
 import type { FastifyInstance, InjectOptions } from 'fastify'
 
 // What is undefined here has its default, which the helper raises.
@@ -104,6 +104,22 @@ test('a valid token is one of the 300 requests a minute of its user, from wherev
   t.same(parse(refused.headers['ratelimit-policy']), { name: 'user', q: 300, w: 60 })
   t.match(parse((await ask(app, B)).headers.ratelimit), { name: 'address', r: 59 })
   t.equal((await me(app, B, stranger.accessToken)).statusCode, 200)
+})
+
+test('who has used up what a user has leaves each session what it needs to end the others', async (t) => {
+  const app = await build(t, { RATE_LIMIT_USER_MAX: '2' })
+  const thief = await signUp(app)
+  const [one, owner] = [await logIn(app, thief.email), await logIn(app, thief.email)]
+  for (const status of [200, 200, 429]) t.equal((await app.inject({ url: '/me', headers: thief.headers })).statusCode, status)
+  const end = (url: string, headers: Record<string, string>) => app.inject({ method: url === '/auth/logout' ? 'POST' : 'DELETE', url, headers })
+  for (const status of [404, 404, 429]) t.equal((await end('/me/sessions/01936f5e-7c1d-7f3a-9b1e-2f4c8a6d0e11', thief.headers)).statusCode, status)
+
+  t.equal((await app.inject({ url: '/me', headers: owner.headers })).statusCode, 429, 'what reads counts for the user')
+  t.equal((await end('/auth/logout', one.headers)).statusCode, 204)
+  t.equal((await app.inject({ method: 'PUT', url: '/me/password', headers: owner.headers, payload: { currentPassword: PASSWORD, newPassword: 'staple battery horse' } })).statusCode, 204)
+  t.equal((await end('/me/sessions', owner.headers)).statusCode, 204)
+  t.equal((await end('/me/sessions', owner.headers)).statusCode, 429)
+  t.equal((await end('/me/sessions', thief.headers)).statusCode, 401)
 })
 
 test('an exhausted address does not stop a token that was verified before; others are refused unread', async (t) => {

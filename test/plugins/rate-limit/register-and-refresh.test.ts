@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto'
+import { request } from 'node:http'
 import { test } from 'tap'
 import { countHashes } from '../../count-hashes.ts'
+import { eventually } from '../../eventually.ts'
 import { build, PASSWORD, signUp, sql } from '../../helper.ts'
+import { wire } from '../../wire.ts'
 import type { FastifyInstance } from 'fastify'
 
 // What is undefined has its default, which the helper raises.
@@ -47,6 +50,21 @@ test('a registration that fails by our fault is given back', async (t) => {
   for (let i = 0; i < 6; i++) t.equal((await register(app)).statusCode, 503)
   await sql('alter table users_away rename to users')
   t.same(statusesOf([await register(app), await register(app), await register(app), await register(app), await register(app), await register(app)]), [201, 201, 201, 201, 201, 429])
+})
+
+test('who leaves while a registration waits has asked for it', async (t) => {
+  const app = await build(t, { RATE_LIMIT_REGISTER_MAX: '1', HASH_CONCURRENCY: '1' })
+  const { port } = await wire(app)
+  const { promise: held, resolve: release } = Promise.withResolvers<void>()
+  const holder = app.passwords.gate.pass(() => held)
+  const left = request({ port, path: '/auth/register', method: 'POST', headers: { 'content-type': 'application/json' } }).on('error', () => {})
+  left.end(JSON.stringify({ email: 'ada@example.com', password: PASSWORD }))
+  await eventually(() => app.passwords.gate.queueLength === 1)
+  left.destroy()
+  await eventually(() => app.passwords.gate.queueLength === 0)
+  release()
+  await holder
+  t.equal((await register(app, { remoteAddress: '127.0.0.1' })).statusCode, 429)
 })
 
 test('a session may refresh 30 times in 5 minutes, from wherever, and costs no address anything; what is refused does', async (t) => {
