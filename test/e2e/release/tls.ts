@@ -28,6 +28,8 @@ const ADDRESSES = ['127.0.0.1', '127.0.0.2']
 const SPOOFS = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-forwarded-host', 'x-client-ip', 'true-client-ip', 'cf-connecting-ip']
 const KILOBYTE = 'x'.repeat(1024)
 // Which asks the replicas in their order.
+const ORIGIN = 'https://app.example'
+const slowerWith = (origin: string) => (config: string) => config.replace('proxy_read_timeout 15s', 'proxy_read_timeout 1s').replace('$cors_origin {', `$cors_origin { "${origin}" $http_origin;`)
 const withOneWorker = (config: string) => config.replace('worker_processes auto', 'worker_processes 1')
 
 test('TLS 1.2 and 1.3 are spoken, with HTTP/2 for who knows it; TLS 1.1 is refused', async (t) => {
@@ -138,12 +140,13 @@ test('what nginx itself refuses is a problem document like any other', async (t)
   t.match({ statusCode, body: JSON.parse(body) }, { statusCode: 400, body: { code: 'BAD_REQUEST' } }, 'HTTP to the port of HTTPS')
 
   for (const [statusCode, ports] of [[504, [silent.port, silent.port]], [502, [gone, gone]]] as const) {
-    const own = await startNginx(t, { ports: await pair(), replicas: { blue: [...ports] }, edit: (config) => config.replace('proxy_read_timeout 15s', 'proxy_read_timeout 1s') })
-    const answer = await ask(own, { method: 'POST', path: '/auth/login?token=canary', headers: { 'x-request-id': 'mine', 'x-correlation-id': 'ours', authorization: 'Bearer canary' } })
+    const own = await startNginx(t, { ports: await pair(), replicas: { blue: [...ports] }, edit: slowerWith(ORIGIN) })
+    const answer = await ask(own, { method: 'POST', path: '/auth/login?token=canary', headers: { 'x-request-id': 'mine', 'x-correlation-id': 'ours', origin: ORIGIN, authorization: 'Bearer canary' } })
     t.match(isProblem(t, answer, statusCode, 'SERVICE_UNAVAILABLE'), { requestId: 'mine', correlationId: 'ours' })
-    t.match(answer.headers, { 'retry-after': /^[1-9]\d*$/ })
+    t.match(answer.headers, { 'retry-after': /^[1-9]\d*$/, vary: 'Origin', 'access-control-allow-origin': ORIGIN, 'access-control-expose-headers': /\bRetry-After\b/ })
     t.notMatch(await own.log('error') + await own.log('access'), /canary/)
     t.match((await own.lines()).at(-1), { requestId: 'mine', path: '/auth/login', upstreamStatus: new RegExp(`${statusCode}`) })
+    t.notHas((await ask(own, { method: 'POST', path: '/auth/login', headers: { origin: `${ORIGIN}.evil.example` } })).headers, { 'access-control-allow-origin': String })
   }
 })
 
