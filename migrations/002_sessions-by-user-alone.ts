@@ -4,14 +4,15 @@ import type { MigrationBuilder } from 'node-pg-migrate'
 const by = { userAlone: 'sessions_user_idx', userAndTime: 'sessions_user_id_idx' }
 
 export async function up (pgm: MigrationBuilder) {
-  await replace(pgm, by.userAndTime, by.userAlone, 'sessions (user_id)')
+  await replaceIndex(pgm, by.userAndTime, by.userAlone, 'sessions (user_id)')
 }
 
 export async function down (pgm: MigrationBuilder) {
-  await replace(pgm, by.userAlone, by.userAndTime, 'sessions (user_id, last_seen_at desc)')
+  await replaceIndex(pgm, by.userAlone, by.userAndTime, 'sessions (user_id, last_seen_at desc)')
 }
 
-async function replace (pgm: MigrationBuilder, old: string, name: string, columns: string) {
+/** Puts an index in the place of another one, while both are in use. */
+export async function replaceIndex (pgm: MigrationBuilder, old: string, name: string, columns: string) {
   pgm.noTransaction()
   // What follows waits for transactions that are older than it, and nobody waits behind it.
   pgm.sql("set lock_timeout = '60s'")

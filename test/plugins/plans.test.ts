@@ -36,6 +36,12 @@ test('every statement finds its rows by an index, and every index is needed', as
   t.teardown(() => client.end())
   await client.query('begin')
   t.same(await findings(client, statements), [])
+  const ofLiveSessions = [...statements.keys()].filter((text) => /where user_id = .*and revoked_at is null/s.test(text))
+  t.equal(ofLiveSessions.length, 3)
+  for (const text of ofLiveSessions) {
+    const { rows } = await client.query(`explain (generic_plan) ${text}`)
+    t.match(rows.map((row) => row['QUERY PLAN']).join('\n'), /Index Cond: .*revoked_at IS NULL/, `it reads none that have ended: ${text}`)
+  }
   await client.query('rollback')
 
   for (const { name, drop } of await sql<{ name: string, drop: string }>(INDEXES)) {
