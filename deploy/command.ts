@@ -11,6 +11,9 @@ type Command = { help: string, options: Options, verbs: Record<string, Verb>, se
 export const write = (line: string) => process.stdout.write(`${line}\n`)
 const complain = (line: string) => process.stderr.write(`${line}\n`)
 
+/** A setting of the environment. A blank is as good as nothing, for the service too. */
+export const setting = (name: string) => process.env[name]?.trim() || undefined
+
 /** Runs an operator's command and answers its exit code: 0 done, 1 refused or failed, which is one sentence, 2 not understood. */
 export async function runCommand ({ help, options, verbs, sentenceOf = firstLineOf }: Command): Promise<number> {
   const asked = parse(options)

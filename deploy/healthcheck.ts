@@ -1,11 +1,11 @@
 import { get } from 'node:http'
+import { setting } from './command.ts'
 
 // For the HEALTHCHECK of an image that has no curl. /health touches no dependency: a container whose database is away is not to be restarted.
 const TIMEOUT_MS = 2000
 const DEFAULT_PORT = '3000'
 const ANY_ADDRESS = ['0.0.0.0', '::']
-// A blank is as good as nothing, for the service too.
-const [address, port = DEFAULT_PORT] = ['HOST', 'PORT'].map((name) => process.env[name]?.trim() || undefined)
+const [address, port = DEFAULT_PORT] = [setting('HOST'), setting('PORT')]
 const host = !address || ANY_ADDRESS.includes(address) ? '127.0.0.1' : address
 
 get({ host, port, path: '/health', signal: AbortSignal.timeout(TIMEOUT_MS) })

@@ -1,6 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto'
 import { resolve } from 'node:path'
-import { runCommand, write, type Values } from './command.ts'
+import { runCommand, setting, write, type Values } from './command.ts'
 import { look, withLock, type File } from './locked-file.ts'
 import { parseKeys, type Key } from '../plugins/auth/key-set.ts'
 import { keysFileIn } from '../plugins/config/development.ts'
@@ -132,12 +132,7 @@ function fileOf ({ file }: Values) {
 }
 
 function lifeOfTokens () {
-  const seconds = Number(setting('ACCESS_TOKEN_TTL') || LONGEST_LIFE_SECONDS)
+  const seconds = Number(setting('ACCESS_TOKEN_TTL') ?? LONGEST_LIFE_SECONDS)
   if (Number.isInteger(seconds) && seconds > 0 && seconds <= LONGEST_LIFE_SECONDS) return seconds
   throw new Error(`ACCESS_TOKEN_TTL takes 1 to ${LONGEST_LIFE_SECONDS} seconds`)
-}
-
-// A blank is as good as nothing, for the service too.
-function setting (name: string) {
-  return process.env[name]?.trim()
 }

@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import pg from 'pg'
 import { stateFolder } from '../plugins/config/state-folder.ts'
 import { migrate, migrationStatus } from '../plugins/migrations.ts'
-import { runCommand, write } from './command.ts'
+import { runCommand, setting, write } from './command.ts'
 
 const HELP = `Usage: npm run migrate -- up | down | status     (in the image: node deploy/migrate.ts up | down | status)
 
@@ -51,10 +51,11 @@ function move (direction: 'up' | 'down') {
 }
 
 async function database () {
-  const { DATABASE_URL, DATABASE_URL_FILE: file, NODE_ENV } = process.env
-  const url = DATABASE_URL || (file && await readUrl(file))
+  const [inline, file] = [setting('DATABASE_URL'), setting('DATABASE_URL_FILE')]
+  if (inline && file) throw new Error('DATABASE_URL and DATABASE_URL_FILE are both set')
+  const url = inline ?? (file && await readUrl(file))
   if (url) return { url, stop: async () => {} }
-  if (NODE_ENV === 'production') throw new Error('DATABASE_URL is required in production')
+  if (setting('NODE_ENV') === 'production') throw new Error('DATABASE_URL is required in production')
   const { startEmbedded } = await import('../plugins/db/embedded.ts')
   return startEmbedded({ folder: stateFolder(process.env) })
 }

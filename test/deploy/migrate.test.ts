@@ -94,11 +94,15 @@ test('the database may be named by a file', async (t) => {
   t.match(await run(t, MIGRATE, ['status'], { DATABASE_URL_FILE: file }), { code: 1, stderr: 'DATABASE_URL_FILE cannot be read\n' })
   await writeFile(file, `${databaseUrl}\n`)
   t.match(await run(t, MIGRATE, ['status'], { DATABASE_URL_FILE: file }), { code: 0, stderr: '' })
+  t.match(await run(t, MIGRATE, ['status'], { DATABASE_URL: ' ', DATABASE_URL_FILE: ` ${file} ` }), { code: 0, stderr: '' }, 'a blank is as good as nothing')
+  t.match(await run(t, MIGRATE, ['status'], { ...here, DATABASE_URL_FILE: file }), { code: 1, stdout: '', stderr: 'DATABASE_URL and DATABASE_URL_FILE are both set\n' })
 })
 
 test('production has no database of its own', async (t) => {
-  const { code, stdout, stderr } = await run(t, MIGRATE, ['up'], { NODE_ENV: 'production' })
-  t.same([code, stdout, stderr], [1, '', 'DATABASE_URL is required in production\n'])
+  for (const env of [{ NODE_ENV: 'production' }, { NODE_ENV: ' production ', DATABASE_URL: ' ' }]) {
+    const { code, stdout, stderr } = await run(t, MIGRATE, ['up'], env)
+    t.same([code, stdout, stderr], [1, '', 'DATABASE_URL is required in production\n'])
+  }
 })
 
 test('without DATABASE_URL the embedded database is started and stopped', async (t) => {
