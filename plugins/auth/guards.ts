@@ -21,8 +21,8 @@ export default fp(async (app) => {
   app.decorate('guard', function (this: FastifyInstance, { acceptsRevoked = false } = {}) {
     this.addHook('onRoute', function declareGuard (route) {
       route.config = { ...route.config, isGuarded: true, limit: 'own' }
-      route.errorHandler = app.limits.countFailure
-      if (!acceptsRevoked && !BODILESS.includes(String(route.method))) route.preHandler = refuseRevoked
+      route.errorHandler ??= app.limits.countFailure
+      if (!acceptsRevoked && !BODILESS.includes(String(route.method))) route.preHandler = [refuseRevoked, ...[route.preHandler ?? []].flat()]
     })
     this.addHook('onRequest', function authenticate (request, reply, done) {
       const identified = then(identify(request, reply, acceptsRevoked), (identity) => { request.user = identity })
