@@ -57,8 +57,8 @@ export function createService (origin: string) {
   async function patiently (request: Request, tries = MOST_TRIES): ReturnType<typeof send> {
     const answer = await send(request)
     const isAskedTo = answer.status === 503 || (answer.status === 429 && request.action !== 'register')
-    const waitSeconds = Number(answer.retryAfter)
-    if (!isAskedTo || tries === 1 || waitSeconds > MOST_WAIT_SECONDS) return answer
+    const waitSeconds = Number(answer.retryAfter ?? NaN)
+    if (!isAskedTo || tries === 1 || !(waitSeconds <= MOST_WAIT_SECONDS)) return answer
     await delay(waitSeconds * 1000)
     return patiently(request, tries - 1)
   }
