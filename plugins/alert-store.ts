@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { NIL, v7 as uuidv7 } from 'uuid'
 import type { FastifyInstance } from 'fastify'
@@ -115,22 +116,18 @@ export default fp(async (app) => {
   app.purge.add({ table: 'alerts', first: NIL, endedAt: 'received_at', keepSeconds: KEEP_SECONDS, keepRows: KEEP_ROWS })
 
   // What other replicas were told is known here some seconds later.
-  let timer: NodeJS.Timeout | undefined
-  let reading: Promise<void> | undefined
-  let isClosed = false
-  app.health.risen.then(goRound)
+  const stop = new AbortController()
+  let running: Promise<void> | undefined
+  app.health.risen.then(() => { running = follow() })
   app.addHook('onClose', async () => {
-    isClosed = true
-    clearTimeout(timer)
-    await reading
+    stop.abort()
+    await running
   })
 
-  function goRound () {
-    reading = round()
-  }
-
-  async function round () {
-    await store.refresh().catch((error) => app.log.debug({ err: error }, 'the alerts could not be counted'))
-    if (!isClosed) timer = setTimeout(goRound, EVERY_MS * (0.5 + Math.random())).unref()
+  async function follow () {
+    while (!stop.signal.aborted) {
+      await store.refresh().catch((error) => app.log.debug({ err: error }, 'the alerts could not be counted'))
+      await delay(EVERY_MS * (0.5 + Math.random()), undefined, { signal: stop.signal, ref: false }).catch(() => {})
+    }
   }
 }, { name: 'alert-store', dependencies: ['db', 'health', 'purge'] })

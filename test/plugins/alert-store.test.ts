@@ -1,10 +1,13 @@
 import { performance } from 'node:perf_hooks'
+import { setImmediate } from 'node:timers/promises'
 import { test, t as file } from 'tap'
+import { build as buildApp } from '../../app.ts'
 import { receivedOf } from '../../plugins/alerts/received.ts'
+import { loadConfig } from '../../plugins/config/index.ts'
 import { migrate } from '../../plugins/migrations.ts'
 import { alert, notify } from '../alertmanager.ts'
 import { eventually } from '../eventually.ts'
-import { build, databaseUrl, HURRIED, sql } from '../helper.ts'
+import { build, databaseUrl, HURRIED, settings, sql } from '../helper.ts'
 import { isProblem } from '../problem.ts'
 import { startProxy } from '../proxy.ts'
 import { startReceiver } from '../receiver.ts'
@@ -31,6 +34,26 @@ test('what one replica was told, the others know some seconds later, and a new o
   await notify(other, [{ ...told, status: 'resolved', endsAt: ENDED }])
   await eventually(() => app.alertStore.overview.counts.resolved === 2)
   t.same(app.alertStore.overview.firing, [])
+})
+
+test('a service that is closed before all has been up counts no alerts', async (t) => {
+  const app = await buildApp(loadConfig(settings))
+  let isClosed = false
+  app.health.add('late', async () => { if (!isClosed) throw new Error('not up yet') })
+  await app.ready()
+  await eventually(() => Object.entries(app.health.report()).every(([name, { status }]) => status === 'up' || name === 'late'))
+  await app.close()
+  isClosed = true
+
+  const asked: string[] = []
+  app.db.check = async (text) => {
+    asked.push(text)
+    return []
+  }
+  await app.health.checkNow()
+  await app.health.risen
+  await setImmediate()
+  t.same(asked.filter((text) => text.includes('from alerts')), [])
 })
 
 test('of what fires the twenty that were told of last are shown', async (t) => {
