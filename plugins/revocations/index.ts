@@ -1,6 +1,7 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { createFeed } from './feed.ts'
-import { createMarkers } from './markers.ts'
+import { createMarkers, type Markers } from './markers.ts'
 import { createRevocations, KEEP_SECONDS } from './memory.ts'
 
 declare module 'fastify' {
@@ -26,15 +27,20 @@ export default fp(async (app) => {
     if (!revocations.isLoaded) throw new Error('the revocation feed has not been read yet')
   })
 
-  const loops = [repeat(readFeed, () => Math.max(ROUND_MS, revocations.pauseMs)), repeat(keepMarkers, () => ROUND_MS)]
+  const stop = new AbortController()
+  let running: Promise<unknown> | undefined
   let isGood = true
   let isKept = true
-  let isClosing = false
-  app.addHook('onReady', async function follow () { loops.forEach(({ start }) => start()) })
+  app.addHook('onReady', async function follow () {
+    running = Promise.all([
+      repeat(readFeed, () => Math.max(ROUND_MS, revocations.pauseMs), stop.signal),
+      markers && repeat(() => keep(markers), () => ROUND_MS, stop.signal)
+    ])
+  })
   app.addHook('onClose', async () => {
-    isClosing = true
+    stop.abort()
     feed.stop()
-    await Promise.all(loops.map(({ stop }) => stop()))
+    await running
     await markers?.write().catch(() => {})      // what was revoked last
   })
 
@@ -42,7 +48,7 @@ export default fp(async (app) => {
     try {
       await revocations.refresh()
     } catch (error) {
-      if (isClosing || (error as { code?: string }).code === NOT_MIGRATED) return
+      if (stop.signal.aborted || (error as { code?: string }).code === NOT_MIGRATED) return
       if (isGood) app.log.warn({ err: error }, 'the revocation feed cannot be read')
       isGood = false
       return
@@ -51,10 +57,10 @@ export default fp(async (app) => {
     isGood = true
   }
 
-  async function keepMarkers () {
+  async function keep (markers: Markers) {
     try {
       // First, since it asks for each shard, so that the breaker soon knows of a Redis that is away though nobody else asks.
-      const shards = await restore().finally(() => markers?.write())
+      const shards = await restore(markers).finally(markers.write)
       if (shards) app.log.info({ shards }, 'the revocations are in Redis')
       if (shards !== undefined) isKept = true
     } catch (error) {
@@ -66,28 +72,15 @@ export default fp(async (app) => {
   }
 
   // Only who knows all may say that all is there: undefined where that is not known.
-  async function restore () {
-    return revocations.isFresh() ? markers?.restore(revocations.readAll) : undefined
+  async function restore (markers: Markers) {
+    return revocations.isFresh() ? markers.restore(revocations.readAll) : undefined
   }
 }, { name: 'revocations', dependencies: ['config', 'health', 'metrics', 'purge', 'redis'] })
 
 /** Does the work again and again, with a pause after each time. */
-function repeat (work: () => Promise<void>, pauseMs: () => number) {
-  let timer: NodeJS.Timeout | undefined
-  let running: Promise<void> | undefined
-  let isStopped = false
-
-  return {
-    start () { timer = setTimeout(round, 0) },
-
-    async stop () {
-      isStopped = true
-      clearTimeout(timer)
-      await running
-    }
-  }
-
-  function round () {
-    running = work().finally(() => { if (!isStopped) timer = setTimeout(round, pauseMs()) })
+async function repeat (work: () => Promise<void>, pauseMs: () => number, signal: AbortSignal) {
+  while (!signal.aborted) {
+    await work()
+    await delay(pauseMs(), undefined, { signal }).catch(() => {})
   }
 }

@@ -37,6 +37,8 @@ const HAS = `
   ${RUN}
   return state == run and 0 or -1`
 
+export type Markers = ReturnType<typeof createMarkers>
+
 /**
  * The revoked sessions in Redis: a key for each, and per shard one that says which server has them all. Redis may lose anything
  * at any time; until a replica that knows all has written them again, nobody is let in by what is not there.

@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks'
 import { unavailable } from '../errors.ts'
 import { within } from './within.ts'
-import type { createMarkers } from './markers.ts'
+import type { Markers } from './markers.ts'
 
 /** The second source that other replicas write to at once: Redis, where there is one. */
-export type RevocationMarkers = Pick<ReturnType<typeof createMarkers>, 'note' | 'forget' | 'publish' | 'has'>
+export type RevocationMarkers = Pick<Markers, 'note' | 'forget' | 'publish' | 'has'>
 
 type Sources = { read: () => Promise<string[]>, markers?: RevocationMarkers, now?: () => number }
 
