@@ -77,7 +77,7 @@ export default fp(async (app) => {
 
 function createLimits (app: FastifyInstance, log: Log): Limits {
   const underWay = createUnderWay()
-  let slots = 0
+  let nextId = 0
 
   const decisions = app.metrics.seriesCounter({ name: 'microts_limit_decisions_total', help: 'What limits were asked, by what they said', labelNames: ['limit', 'decision'] })
   const limits = Object.fromEntries(Object.entries(dimensionsOf(app.config)).map(([limit, { max, seconds }]) => [limit, {
@@ -168,7 +168,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   function ask (request: FastifyRequest, [dimension, value = clientOf(request)]: Subject, how: 'take' | 'look'): Asked | Promise<Asked> {
     const { max, windowMs, policy, allowed, refused } = limits[dimension]
-    const id = slots++
+    const id = nextId++
     const decision = log[how]({ dimension, value, id }, windowMs, max)
     return decision instanceof Promise ? decision.then(judge) : judge(decision)
 
