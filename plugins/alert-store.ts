@@ -25,7 +25,7 @@ const MAY_BE_LATE = "known.received_at > excluded.received_at - interval '45 sec
 const IS_FIRING = "status = 'firing' and received_at > now() - interval '25 hours'"
 
 /** The alerts that Alertmanager told of: one row for each fingerprint and start, which changes as long as it is told of. */
-export function createAlertStore (db: FastifyInstance['db']) {
+function createAlertStore (db: FastifyInstance['db']) {
   let overview = { counts: { total: 0, firing: 0, resolved: 0 }, firing: [] as Firing[] }
   let running: Promise<void> = Promise.resolve()
   let next: Promise<void> | undefined

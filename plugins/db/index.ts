@@ -18,7 +18,7 @@ declare module 'fastify' {
   interface FastifyInstance { db: Db }
 }
 
-export interface Db extends Sql {
+interface Db extends Sql {
   /** Runs `work` in a transaction, and again after a serialization failure or deadlock. */
   tx: <Result> (work: (tx: Sql) => Promise<Result>) => Promise<Result>
   /** For checks in the background: over connections of their own, so that no load keeps them waiting. */

@@ -17,7 +17,7 @@ const MISNAMED = ['active_handles_total', 'active_requests_total', 'active_resou
 const NEVER_MS = 2 ** 31 - 1
 
 /** The metrics of one app. It knows none of them by name: whoever has something to tell makes one. */
-export function createMetrics (registry = new Registry()) {
+function createMetrics (registry = new Registry()) {
   const registers = [registry]
 
   return {

@@ -26,7 +26,7 @@ const UNCHANGED = 'select id from users where id = $1 and epoch = $2 and disable
 // What has ended is refused with or without its row, which stays for whoever asks what happened.
 const KEEP_SECONDS = 86_400
 
-export function createSessions ({ beyondDeadline, config, db, gather, metrics, tokens, revocations, log }: Needs) {
+function createSessions ({ beyondDeadline, config, db, gather, metrics, tokens, revocations, log }: Needs) {
   const count = createCount(metrics)
   const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
   const { REFRESH_IDLE_TTL: idleSeconds, REFRESH_ABSOLUTE_TTL: absoluteSeconds, SESSION_LIMIT: limit } = config

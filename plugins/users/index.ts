@@ -24,7 +24,7 @@ const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp(
 // If-Match: * asks for any version there is (RFC 9110 section 13.1.1).
 const ANY = '*'
 
-export function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, revocations, etag, log }: Needs) {
+function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, revocations, etag, log }: Needs) {
   const tags = new WeakMap<User, string>()
   const administration = createAdministration({ cache, db, passwords, sessions, revocations })
   const find = gather((ids: string[]) => beyondDeadline(async () => {

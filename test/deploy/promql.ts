@@ -4,7 +4,7 @@ const GROUPING = /\b(?:by|without|on|ignoring|group_left|group_right)\s*\(([^)]*
 const NAME = /[a-zA-Z_:][\w:]*\b(?!\s*\()/g
 const KEYWORDS = new Set(['and', 'or', 'unless', 'bool', 'offset'])
 
-export type Matcher = { metric: string, label: string, operator: string, value: string }
+type Matcher = { metric: string, label: string, operator: string, value: string }
 
 /** The metrics that an expression of PromQL reads. */
 export function metricsIn (expr: string) {

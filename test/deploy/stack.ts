@@ -25,7 +25,7 @@ export type Service = {
   stop_grace_period?: string
   deploy: { resources: { limits: { cpus: string, memory: string, pids: number } } }
 }
-export type Stack = {
+type Stack = {
   services: Record<string, Service>
   networks: Record<string, { internal?: boolean, ipam?: { config: { subnet: string }[] } }>
   secrets: Record<string, { file: string }>

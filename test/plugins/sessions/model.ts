@@ -17,7 +17,7 @@ export type Account = { password: string, isDisabled: boolean, sessions: Session
 export type World = { now: number, clock: number, keys: number[], accounts: Record<string, Account> }
 
 export type AccessToken = { sessionId: string, key: number, until: number }
-export type RefreshToken = { sessionId: string, generation: number, isGenuine: boolean }
+type RefreshToken = { sessionId: string, generation: number, isGenuine: boolean }
 export type Answer = { status: number, generation?: number }
 
 /** A request has two moments, between which others may act: it arrives, and is let in or not; then it acts, all at once. */

@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto'
 import { decodeJwt, forge } from '../../auth/forge.ts'
 
 // Made with node:crypto alone, so that a fault of our own code does not make up for itself.
-export type Claim = { sessionId: string, generation: number, nonce: Buffer }
+type Claim = { sessionId: string, generation: number, nonce: Buffer }
 export type Pair = { accessToken: string, refreshToken: string }
 
 /** Two that the service knows, and one that it does not. */
