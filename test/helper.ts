@@ -9,21 +9,22 @@ import type { Test } from 'tap'
 type Env = Record<string, string | undefined>
 type Options = { stream?: { write: (line: string) => void } }
 
-const admin = process.env.TEST_DATABASE_URL
+const { TEST_DATABASE_URL: admin, TEST_DATABASE_TEMPLATE: template } = process.env
 if (!admin) throw new Error('TEST_DATABASE_URL is not set: run the tests with `npm test`, or one file with `node test/run.ts --disable-coverage test/routes/me/sessions.test.ts`')
 
 const { privateKey } = generateKeyPairSync('ed25519')
 const database = `test_${process.pid}_${randomBytes(4).toString('hex')}`
 
-/** A database of this test file, which is gone with the server. */
+/** A database of this test file, migrated, which is gone with the server. */
 export const databaseUrl = Object.assign(new URL(admin), { pathname: `/${database}` }).href
-await withClient(admin, (client) => client.query(`create database ${database}`))
+await withClient(admin, (client) => client.query(`create database ${database} template ${template ?? 'template1'}`))
 
 /** What the tests run with: production's code, limits out of the way, hashes that cost little. */
 export const settings: Env = {
   NODE_ENV: 'test',
   LOG_LEVEL: 'fatal',
   DATABASE_URL: databaseUrl,
+  MIGRATE_ON_START: String(!template),
   JWT_KEYS: JSON.stringify({ keys: [privateKey.export({ format: 'jwk' })] }),
   JWT_ISSUER: 'http://localhost:3000',
   REFRESH_TOKEN_SECRET: randomBytes(48).toString('base64url'),
@@ -85,6 +86,9 @@ export const bearer = (accessToken: string) => ({ authorization: `Bearer ${acces
 export async function sql<Row extends pg.QueryResultRow> (text: string, values?: unknown[]): Promise<Row[]> {
   return withClient(databaseUrl, async (client) => (await client.query<Row>(text, values)).rows)
 }
+
+/** Takes all out of it, as if no migration had run. */
+export const emptyDatabase = () => sql('drop schema public cascade; create schema public')
 
 async function withClient<Result> (connectionString: string, use: (client: pg.Client) => Promise<Result>) {
   const client = new pg.Client({ connectionString })

@@ -4,12 +4,15 @@ import { chmod, mkdtemp, realpath, rm, writeFile } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import pg from 'pg'
 import { serverOwner } from '../plugins/db/embedded-binaries.ts'
 import { startEmbedded } from '../plugins/db/embedded.ts'
+import { migrate } from '../plugins/migrations.ts'
 import { bring } from './debian-packages.ts'
 import type { ChildProcess } from 'node:child_process'
 
 const PATIENCE_MS = 10_000
+const TEMPLATE = 'template_microts'
 
 let tap: ChildProcess | undefined
 let signal: NodeJS.Signals | undefined
@@ -21,7 +24,8 @@ const guard = spawn(process.execPath, [join(import.meta.dirname, 'run-guard.ts')
 try {
   const redis = await bring('redis-server', { packages: ['redis-server', 'redis-tools'], program: 'usr/bin/redis-server', aliases: ['valkey-server'], signal: interrupted.signal })
   const database = await startEmbedded({ folder: join(folder, 'postgresql'), durable: false, maxConnections: 300 })
-  process.exitCode = signal ? 1 : await runTap({ TEST_DATABASE_URL: database.url, TEST_REDIS_SERVER: redis.path, TEST_REDIS_ENV: JSON.stringify(redis.env) })
+  await createTemplate(database.url)
+  process.exitCode = signal ? 1 : await runTap({ TEST_DATABASE_URL: database.url, TEST_DATABASE_TEMPLATE: TEMPLATE, TEST_REDIS_SERVER: redis.path, TEST_REDIS_ENV: JSON.stringify(redis.env) })
   await database.stop()
 } catch (error) {
   if (!signal) console.error((error as Error).message)
@@ -31,6 +35,16 @@ try {
   await once(guard, 'exit')
 }
 if (signal) process.exitCode = 128 + constants.signals[signal]
+
+/** A database that is migrated, and empty but for that: what each test file gets a copy of. Nobody may connect to one that is copied. */
+async function createTemplate (admin: string) {
+  const client = new pg.Client(admin)
+  await client.connect()
+  await client.query(`create database ${TEMPLATE}`)
+  await migrate({ databaseUrl: Object.assign(new URL(admin), { pathname: `/${TEMPLATE}` }).href, direction: 'up', log: { debug () {}, warn () {} }, signal: interrupted.signal })
+  await client.query(`alter database ${TEMPLATE} allow_connections false`)
+  await client.end()
+}
 
 /** In a session of its own, so that whatever a test leaves behind can be found, and ended, as one group. */
 async function runTap (servers: Record<string, string>) {

@@ -26,6 +26,7 @@ export async function startService (t: Test, { env = {}, first = 'pass', target 
   const [database, redis] = await Promise.all([startProxy(t, target, first), startProxy(t, redisServer.url, first)])
   const server = start(t, 'server.ts', [], {
     ...settings,
+    MIGRATE_ON_START: 'true',
     REQUEST_TIMEOUT: undefined,
     LOG_LEVEL: 'info',
     PORT: '0',

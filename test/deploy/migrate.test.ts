@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { test } from 'tap'
 import { eventually } from '../eventually.ts'
-import { databaseUrl, sql } from '../helper.ts'
+import { databaseUrl, emptyDatabase, sql } from '../helper.ts'
 import { preload, run, start, WITH_OWN_STATE } from '../processes.ts'
 import { startProxy } from '../proxy.ts'
 
@@ -15,6 +15,7 @@ const MIGRATE = 'deploy/migrate.ts'
 const here = { DATABASE_URL: databaseUrl }
 
 test('up runs what has not run, down takes the last one back, status lists them', async (t) => {
+  await emptyDatabase()
   const migrate = async (command: string) => {
     const { code, stdout, stderr } = await run(t, MIGRATE, [command], here)
     t.equal(stderr, '')
@@ -137,10 +138,6 @@ test('one that is interrupted stops the embedded database, whatever it is at', a
   t.same(await interrupt('up', 'SIGINT', Boolean), { code: 130, stderr: 'interrupted\n', stdout: 'asleep\n' })
   t.same(await interrupt('status', 'SIGTERM', Boolean), { code: 143, stderr: 'interrupted\n', stdout: 'asleep\n' })
 })
-
-async function emptyDatabase () {
-  await sql('drop schema public cascade; create schema public')
-}
 
 async function folder () {
   const path = await mkdtemp(join(tmpdir(), 'migrate-'))

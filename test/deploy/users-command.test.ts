@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { eventually } from '../eventually.ts'
-import { bearer, build, databaseUrl, PASSWORD, post, settings, signUp, sql } from '../helper.ts'
+import { bearer, build, databaseUrl, emptyDatabase, PASSWORD, post, settings, signUp, sql } from '../helper.ts'
 import { listening, run, start, WITH_OWN_STATE } from '../processes.ts'
 import type { Test } from 'tap'
 
@@ -50,7 +50,7 @@ test('a database that cannot be used is one sentence, and settings that cannot a
 })
 
 test('an empty database is as empty after it as before', async (t) => {
-  await sql('drop schema public cascade; create schema public')
+  await emptyDatabase()
   t.match(await users(t, 'show', 'ada@example.com'), { code: 1, stdout: '', stderr: 'The database is not migrated: npm run migrate -- up\n' })
   t.same(await sql("select relname from pg_class where relnamespace = 'public'::regnamespace"), [])
 })

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { performance } from 'node:perf_hooks'
 import { t as suite, test } from 'tap'
 import { eventually } from '../eventually.ts'
-import { databaseUrl, PASSWORD } from '../helper.ts'
+import { databaseUrl, emptyDatabase, PASSWORD } from '../helper.ts'
 import { freePort } from '../port.ts'
 import { startRedis } from '../redis.ts'
 import { ask } from './http.ts'
@@ -59,6 +59,7 @@ test('all that it depends on can be loaded', async (t) => {
 test('read-only, unprivileged and with little memory it is migrated, serves, is looked after, and ends when told', async (t) => {
   const redis = await startRedis(t)
   await writeFile(join(secrets, 'redis-url'), redis.url)
+  await emptyDatabase()
   const port = await freePort()
 
   t.match(await image.operate('deploy/keys.ts', 'generate'), / signs at once$/)

@@ -4,7 +4,6 @@ import { test, t as file } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { receivedOf } from '../../plugins/alerts/received.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
-import { migrate } from '../../plugins/migrations.ts'
 import { alert, notify } from '../alertmanager.ts'
 import { eventually } from '../eventually.ts'
 import { build, databaseUrl, HURRIED, settings, sql } from '../helper.ts'
@@ -17,7 +16,6 @@ import type { FastifyInstance } from 'fastify'
 const ENDED = '2026-11-22T12:30:00Z'
 const statusOf = async (app: FastifyInstance) => (await app.inject('/status')).json().alerts
 
-await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
 file.beforeEach(() => sql('truncate alerts'))
 
 test('what one replica was told, the others know some seconds later, and a new one from its start', async (t) => {

@@ -80,7 +80,7 @@ test('neither is the database one cannot reach, nor a key file one cannot read',
   const nowhere = { host: '127.0.0.1:1' }
   for (const { host } of [new URL(databaseUrl), nowhere, { host: 'nowhere.invalid' }]) {
     const log = createLog()
-    const config = { ...settings, LOG_LEVEL: 'trace', DATABASE_URL: `postgres://${new URL(databaseUrl).username}:${password}@${host}/x`, JWT_KEYS: undefined, JWT_KEYS_FILE: file }
+    const config = { ...settings, MIGRATE_ON_START: 'true', LOG_LEVEL: 'trace', DATABASE_URL: `postgres://${new URL(databaseUrl).username}:${password}@${host}/x`, JWT_KEYS: undefined, JWT_KEYS_FILE: file }
     const app = await buildApp(loadConfig(config), { stream: log })
     t.teardown(() => app.close())
     await app.ready()

@@ -149,7 +149,7 @@ test('no input breaks a line, or colours it', async (t) => {
 
 test('what is refused before routing is one line too', async (t) => {
   const log = createLog()
-  const { send } = await wire(await build(t, INFO, { stream: log }))
+  const { send } = await wire(await build(t, { ...INFO, MIGRATE_ON_START: 'true' }, { stream: log }))
   await log.line('migrated')
   const table: [request: string, statusCode: number, reason: string][] = [
     ['hello\r\n\r\n', 400, 'HPE_INVALID_METHOD'],

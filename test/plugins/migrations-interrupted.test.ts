@@ -7,7 +7,7 @@ import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
 import { migrate } from '../../plugins/migrations.ts'
 import { eventually } from '../eventually.ts'
-import { databaseUrl, settings, sql } from '../helper.ts'
+import { databaseUrl, emptyDatabase, settings, sql } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
 import type { Test } from 'tap'
 
@@ -111,12 +111,8 @@ test('a migration whose connection is killed is logged and tried again', async (
   t.same(await sql('select name from pgmigrations order by id'), names.map((name) => ({ name })))
 })
 
-async function emptyDatabase () {
-  await sql('drop schema public cascade; create schema public')
-}
-
 async function boot (t: Test, env: Record<string, string> = {}, stream?: { write: (line: string) => void }) {
-  const app = await buildApp(loadConfig({ ...settings, ...env }), { stream })
+  const app = await buildApp(loadConfig({ ...settings, MIGRATE_ON_START: 'true', ...env }), { stream })
   t.teardown(() => app.close())
   await app.ready()
   return app

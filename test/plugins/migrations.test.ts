@@ -6,7 +6,7 @@ import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
 import { migrate, migrationStatus } from '../../plugins/migrations.ts'
 import { eventually } from '../eventually.ts'
-import { databaseUrl, post, settings, sql } from '../helper.ts'
+import { databaseUrl, emptyDatabase, post, settings, sql } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
 import type { Test } from 'tap'
 
@@ -93,10 +93,6 @@ test('what an editor or a file browser leaves beside the migrations is none', as
   t.same(await migrationStatus(async () => [{ name: '001_first' }], folder), [{ name: '001_first', hasRun: true }, { name: '002_second', hasRun: false }])
 })
 
-async function emptyDatabase () {
-  await sql('drop schema public cascade; create schema public')
-}
-
 /** What there is but for the library's own table. */
 async function schema () {
   return sql(`
@@ -109,7 +105,7 @@ async function schema () {
 }
 
 async function boot (t: Test, env: Record<string, string> = {}, stream?: { write: (line: string) => void }) {
-  const app = await buildApp(loadConfig({ ...settings, ...env }), { stream })
+  const app = await buildApp(loadConfig({ ...settings, MIGRATE_ON_START: 'true', ...env }), { stream })
   t.teardown(() => app.close())
   await app.ready()
   return app

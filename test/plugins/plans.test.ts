@@ -2,7 +2,6 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import pg from 'pg'
 import { test } from 'tap'
-import { migrate } from '../../plugins/migrations.ts'
 import { alert, notify } from '../alertmanager.ts'
 import { build, databaseUrl, logIn, PASSWORD, post, signUp, sql } from '../helper.ts'
 import type { Test } from 'tap'
@@ -25,7 +24,6 @@ const INDEXES = `
   where i.indrelid in ('users'::regclass, 'sessions'::regclass, 'revocations'::regclass, 'alerts'::regclass)`
 
 test('every statement finds its rows by an index, and every index is needed', async (t) => {
-  await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
   await fill()
   const statements = await capture(t)
   for (const literal of literals()) t.ok([...statements.keys()].some((text) => literal.every((part) => text.includes(part))), literal.join('…'))

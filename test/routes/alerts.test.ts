@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { test, t as file } from 'tap'
-import { migrate } from '../../plugins/migrations.ts'
 import { alert, notification, notify, STARTED } from '../alertmanager.ts'
-import { bearer, build, databaseUrl, post, sql } from '../helper.ts'
+import { bearer, build, post, sql } from '../helper.ts'
 import { createLog } from '../log.ts'
 import { isProblem } from '../problem.ts'
 import type { FastifyInstance, InjectOptions } from 'fastify'
@@ -20,7 +19,6 @@ const NO_ALERTS = { total: 0, firing: 0, resolved: 0 }
 const history = async (app: FastifyInstance, query = '') => (await app.inject(`/alerts/history${query}`)).json()
 const statusOf = async (app: FastifyInstance) => (await app.inject('/status')).json().alerts
 
-await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
 file.beforeEach(() => sql('truncate alerts'))
 
 test('what Alertmanager tells is answered, kept, and shown', async (t) => {

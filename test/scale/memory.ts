@@ -3,10 +3,9 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { test } from 'tap'
 import { loadConfig } from '../../plugins/config/index.ts'
-import { migrate } from '../../plugins/migrations.ts'
 import { createFeed } from '../../plugins/revocations/feed.ts'
 import { createRevocations } from '../../plugins/revocations/memory.ts'
-import { databaseUrl, settings, sql } from '../helper.ts'
+import { settings, sql } from '../helper.ts'
 import { median } from '../timing/statistics.ts'
 import { insertRevocations } from './rows.ts'
 import { table } from './table.ts'
@@ -18,7 +17,6 @@ setFlagsFromString('--expose-gc')
 const collect: () => void = runInNewContext('gc')
 
 test('what a revocation takes in the memory of a replica, and reading them in time', async (t) => {
-  await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
   await insertRevocations(ROWS)
   await sql('vacuum analyze revocations')
 

@@ -21,7 +21,7 @@ const PATIENCE_MS = 2000
 /** Node as the first process of a PID namespace, as in a container; the loader of the tests stays outside, which would change how it starts. */
 async function contain (t: Test, databaseUrl: string): Promise<Contained> {
   const user = process.geteuid!() === 0 ? [] : ['--user', '--map-root-user']
-  const env = { ...process.env, ...settings, LOG_LEVEL: 'info', PORT: '0', DATABASE_URL: databaseUrl }
+  const env = { ...process.env, ...settings, LOG_LEVEL: 'info', PORT: '0', DATABASE_URL: databaseUrl, MIGRATE_ON_START: 'true' }
   const outer = spawn('unshare', [...user, '--pid', '--fork', '--mount-proc', '--kill-child', 'env', '-u', 'NODE_OPTIONS', process.execPath, SERVER], { env, stdio: 'pipe' })
   let output = ''
   for (const stream of [outer.stdout, outer.stderr]) stream.on('data', (chunk) => { output += chunk })

@@ -7,7 +7,7 @@ export type Server = ReturnType<typeof start>
 
 /** The service as a process, on this database. */
 export function startServer (t: Test, databaseUrl: string, env: Record<string, string> = {}, nodeArgs: string[] = []) {
-  return start(t, 'server.ts', [], { ...settings, LOG_LEVEL: 'info', PORT: '0', DATABASE_URL: databaseUrl, ...env }, nodeArgs)
+  return start(t, 'server.ts', [], { ...settings, LOG_LEVEL: 'info', PORT: '0', DATABASE_URL: databaseUrl, MIGRATE_ON_START: 'true', ...env }, nodeArgs)
 }
 
 /** What it comes to when it gets this signal, and how long that takes. */

@@ -52,7 +52,7 @@ export async function nextRelease (t: Test) {
 /** Tests of a tree, each in a database of its own with the migrations of that tree: says how many passed. */
 export async function runTests (tree: string, files: string[]) {
   const program = fileURLToPath(new URL('run.mjs', import.meta.resolve('tap')))
-  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TAP')))
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('TAP') && name !== 'TEST_DATABASE_TEMPLATE'))
   const { stdout } = await promisify(execFile)(process.execPath, [program, '--disable-coverage', '--reporter=tap', '--jobs=1', ...files], { cwd: tree, env, maxBuffer: 2 ** 24 })
   const [, pass] = /^# \{ total: \d+, pass: (\d+) \}$/m.exec(stdout) ?? []
   if (!pass) throw new Error(`not all of them pass: ${stdout.slice(-2000)}`)

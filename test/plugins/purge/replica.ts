@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { NIL } from 'uuid'
 import { loadConfig } from '../../../plugins/config/index.ts'
-import { migrate } from '../../../plugins/migrations.ts'
 import { createPurge, type Rule } from '../../../plugins/purge.ts'
 import { eventually } from '../../eventually.ts'
 import { databaseUrl, settings, sql } from '../../helper.ts'
@@ -15,7 +14,6 @@ const ENDED = 'least(expires_at, idle_expires_at, revoked_at)'
 export const sessions: Rule = { table: 'sessions', first: NIL, endedAt: ENDED, keepSeconds: 86_400 }
 export const revocations: Rule = { table: 'revocations', first: '0', endedAt: 'at', keepSeconds: 3900 }
 export const BACKENDS = "from pg_stat_activity where datname = current_database() and application_name = 'microts purge'"
-await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
 
 /** What each replica has, without the rest of it. */
 export function purgeOf (t: Test, { lines = [], signal, url = databaseUrl, rules = [sessions], everyMs }: Settings = {}) {

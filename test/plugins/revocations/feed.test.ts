@@ -3,7 +3,6 @@ import { performance } from 'node:perf_hooks'
 import { setImmediate as turnEnd } from 'node:timers/promises'
 import pg from 'pg'
 import { test, t as file } from 'tap'
-import { migrate } from '../../../plugins/migrations.ts'
 import { createFeed } from '../../../plugins/revocations/feed.ts'
 import { eventually } from '../../eventually.ts'
 import { databaseUrl, sql } from '../../helper.ts'
@@ -12,7 +11,6 @@ import type { Test } from 'tap'
 
 const database = new URL(databaseUrl).pathname.slice(1)
 const BACKENDS = "from pg_stat_activity where datname = current_database() and application_name = 'microts revocations'"
-await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
 file.beforeEach(() => sql('truncate revocations'))
 
 test('the first read brings the whole table, the next what is new', async (t) => {

@@ -1,9 +1,8 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { t as file, type Test } from 'tap'
-import { migrate } from '../../../../plugins/migrations.ts'
 import { eventually } from '../../../eventually.ts'
-import { databaseUrl, post } from '../../../helper.ts'
+import { post } from '../../../helper.ts'
 import { startCluster, startRedis } from '../../../redis.ts'
 import { withCluster, withoutRedis, withRedis, type Fault } from './faults.ts'
 import { startFleet, type Fleet, type Replica } from './fleet.ts'
@@ -18,7 +17,6 @@ const BOUND_MS = 1000
 const RECOVERY_MS = 5000
 const FAILOVER_MS = 30_000
 
-await migrate({ databaseUrl, direction: 'up', log: { debug: () => {}, warn: () => {} } })
 file.jobs = 3
 
 file.test('without Redis', { buffered: true }, async (t) => {
