@@ -13,7 +13,7 @@ test('an outage is told to the webhook, and its end', async (t) => {
   const receiver = await startReceiver(t)
   const proxy = await startProxy(t, databaseUrl)
   const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url, DATABASE_URL: proxy.url, OTEL_SERVICE_NAME: 'identity' })
-  t.match((await app.inject('/status')).json().dependencies.webhook, { status: 'up', breaker: 'closed' })
+  t.hasStrict((await app.inject('/status')).json().dependencies.webhook, { status: 'up', breaker: 'closed' })
   await proxy.set('refuse')
   await eventually(async () => {
     await post(app, '/auth/login', { email: 'ada@example.com', password: PASSWORD })
@@ -126,7 +126,7 @@ test('the status tells of a webhook that is away', async (t) => {
   const app = await build(t, { ALERT_WEBHOOK_URL: receiver.url })
   app.alerts.raise({ severity: 'warning', summary: 'anything' })
   await eventually(() => app.breakers.stateOf('webhook') === 'open', 30_000)
-  t.match((await app.inject('/status')).json().dependencies.webhook, { status: 'degraded', breaker: 'open' })
+  t.hasStrict((await app.inject('/status')).json().dependencies.webhook, { status: 'degraded', breaker: 'open' })
 })
 
 test('who forwards to itself refuses it, and that is the end', async (t) => {
