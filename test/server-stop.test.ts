@@ -15,7 +15,7 @@ type Answer = { status: number | undefined, connection: string | undefined, body
 const LOGINS = 60
 const ACCOUNT = { email: 'stop@example.com', password: PASSWORD }
 const env = { ...settings, LOG_LEVEL: 'info', PORT: '0' }
-const LATER_MS = 1000
+const LATER_MS = 600
 const ROW = 'Key (email)=(ada@example.com) already exists.'
 // How a test makes a mistake in a process that has none: by signals that nobody else uses.
 const FAILING = preload(`

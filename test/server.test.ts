@@ -102,7 +102,7 @@ test('production ends within 5 s and names all that is wrong, but no value', asy
 
 test('production with its settings serves, and invites nobody', async (t) => {
   const secret = () => Buffer.from(crypto.getRandomValues(new Uint8Array(48))).toString('base64')
-  const server = start(t, SERVER, [], { ...env, NODE_ENV: 'production', ARGON2_MEMORY: undefined, ARGON2_TIME: undefined, OPS_TOKEN: secret(), REFRESH_TOKEN_SECRET: secret(), MIGRATE_ON_START: 'true' })
+  const server = start(t, SERVER, [], { ...env, NODE_ENV: 'production', ARGON2_MEMORY: undefined, ARGON2_TIME: undefined, OPS_TOKEN: secret(), REFRESH_TOKEN_SECRET: secret(), SHUTDOWN_DELAY: '0', MIGRATE_ON_START: 'true' })
   const url = await listening(server)
   await eventually(async () => (await fetch(`${url}/ready`)).ok)
 

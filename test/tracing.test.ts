@@ -131,16 +131,13 @@ file.test('without a collector nothing of OpenTelemetry is loaded but its API, w
   const nosy = preload(`
     import { registerHooks } from 'node:module';
     registerHooks({ resolve (name, context, next) { if (/opentelemetry.(?!api$)|fastify\\/otel|\\/tracing[.]ts$/.test(name)) process.stderr.write(name + '\\n'); return next(name, context) } })`)
-  for (const OTEL_EXPORTER_OTLP_ENDPOINT of [undefined, ' ']) {
-    const server = start(t, 'server.ts', [], { ...env, OTEL_EXPORTER_OTLP_ENDPOINT }, nosy)
-    await ready(server)
-    server.child.kill('SIGTERM')
-    t.match(await server.ended, { code: 0, stderr: '' })
-  }
-  for (const endpoint of ['collector:4318', 'http://a b']) {
-    const { code, stderr } = await run(t, 'server.ts', [], { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, DB_POOL_SIZE: 'many' }, nosy)
-    t.equal(code, 1)
-    t.match(stderr, /^The settings are not usable:\n.*- OTEL_EXPORTER_OTLP_ENDPOINT /s, endpoint)
-    t.match(stderr, 'DB_POOL_SIZE')
-  }
+  const server = start(t, 'server.ts', [], { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: ' ' }, nosy)
+  await ready(server)
+  server.child.kill('SIGTERM')
+  t.match(await server.ended, { code: 0, stderr: '' })
+
+  const { code, stderr } = await run(t, 'server.ts', [], { ...env, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://a b', DB_POOL_SIZE: 'many' }, nosy)
+  t.equal(code, 1)
+  t.match(stderr, /^The settings are not usable:\n.*- OTEL_EXPORTER_OTLP_ENDPOINT /s)
+  t.match(stderr, 'DB_POOL_SIZE')
 })

@@ -5,7 +5,7 @@ import { SlidingLog } from '../../../plugins/rate-limit/sliding-log.ts'
 import { eventually } from '../../eventually.ts'
 import { build, settings } from '../../helper.ts'
 import { ready, start } from '../../processes.ts'
-import { startRedis, type RedisServer } from '../../redis.ts'
+import { connected, startRedis, type RedisServer } from '../../redis.ts'
 import type { Redis } from 'ioredis'
 
 const PATIENT = { REDIS_COMMAND_TIMEOUT: '30000' }
@@ -24,7 +24,7 @@ const timeOf = async ({ admin }: RedisServer) => microseconds(await admin.time()
 /** One replica's log in this Redis. */
 async function replica (t: Test, redis: RedisServer, options: Parameters<typeof createSharedLog>[2] = {}) {
   const app = await build(t, { ...PATIENT, REDIS_URL: redis.url })
-  await eventually(() => app.health.report().redis?.status === 'up')
+  await connected(app)
   const local = new SlidingLog()
   const log = createSharedLog(app.fastPath!, local, options)
   return { log, local, run: app.fastPath!.run }

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { eventually } from '../../eventually.ts'
 import { build, PASSWORD, post, signUp } from '../../helper.ts'
-import { startRedis } from '../../redis.ts'
+import { connected, startRedis } from '../../redis.ts'
 
 type Entry = [id: number, at: number, microseconds: number, args: [command: string, ...string[]]]
 
@@ -15,7 +15,7 @@ const LOGIN = ['eval', 'eval', 'eval', 'eval', 'eval']
 test('a decision is one round trip to Redis, and what is given back is not waited for', async (t) => {
   const redis = await startRedis(t)
   const app = await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT: '5000' })
-  await eventually(() => app.health.report().redis?.status === 'up')
+  await connected(app)
   const { email, headers, refreshToken } = await signUp(app)
   // At 0 every command is a slow one, and is noted; some versions note those of a script too.
   await redis.admin.config('SET', 'slowlog-log-slower-than', '0', 'slowlog-max-len', '5000')

@@ -3,9 +3,8 @@ import fc from 'fast-check'
 import { test } from 'tap'
 import { createSharedLog } from '../../../plugins/rate-limit/shared-log.ts'
 import { SlidingLog, type Log } from '../../../plugins/rate-limit/sliding-log.ts'
-import { eventually } from '../../eventually.ts'
 import { build } from '../../helper.ts'
-import { startRedis } from '../../redis.ts'
+import { connected, startRedis } from '../../redis.ts'
 import { fullest, limits, plan, steps, type Call, type Limit, type Verdict } from './model.ts'
 import type { Decision } from '../../../plugins/rate-limit/slot-table.ts'
 
@@ -16,7 +15,7 @@ const RUNS = 150
 test('whatever is taken, looked at, given back and cleared, memory and Redis decide as the definition does, and no window holds more than its limit', async (t) => {
   const redis = await startRedis(t)
   const app = await build(t, { REDIS_URL: redis.url, REDIS_COMMAND_TIMEOUT: '30000' })
-  await eventually(() => app.health.report().redis?.status === 'up')
+  await connected(app)
   const local = new SlidingLog()
   const inRedis: Contestant = {
     log: createSharedLog(app.fastPath!, local, { time: "{ 0, redis.call('get', 'clock') }" }),
