@@ -1,6 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { createClient } from '@hey-api/openapi-ts'
 
 const USAGE = `Usage: npm run client -- [folder]
 Writes a typed TypeScript client of microts, which needs nothing but fetch, to a folder of its own ("client" unless told otherwise).
@@ -13,6 +12,7 @@ if (name.startsWith('-') || name === 'help') end(USAGE, ['-h', '--help', 'help']
 // The generator empties the folder first.
 if (existsSync(folder) && readdirSync(folder).length > 0 && !existsSync(join(folder, 'client.gen.ts'))) end(`${folder} holds something else: name another folder.`, 1)
 
+const { createClient } = await import('@hey-api/openapi-ts')      // which takes a second to load
 await createClient({
   input: join(import.meta.dirname, 'openapi.json'),
   output: { path: folder, module: { extension: '.js' } },

@@ -15,8 +15,8 @@ const complain = (line: string) => process.stderr.write(`${line}\n`)
 export const setting = (name: string) => process.env[name]?.trim() || undefined
 
 /** Runs an operator's command and answers its exit code: 0 done, 1 refused or failed, which is one sentence, 2 not understood. */
-export async function runCommand ({ help, options, verbs, sentenceOf = firstLineOf }: Command): Promise<number> {
-  const asked = parse(options)
+export async function runCommand ({ help, options, verbs, sentenceOf = firstLineOf }: Command, args = process.argv.slice(2)): Promise<number> {
+  const asked = parse(args, options)
   if (asked?.values.help || asked?.name === 'help') {
     write(help)
     return 0
@@ -35,9 +35,9 @@ export async function runCommand ({ help, options, verbs, sentenceOf = firstLine
   }
 }
 
-function parse (options: Options) {
+function parse (args: string[], options: Options) {
   try {
-    const { values, positionals: [name = '', ...operands] } = parseArgs({ options: { ...options, help: { type: 'boolean', short: 'h' } }, allowPositionals: true })
+    const { values, positionals: [name = '', ...operands] } = parseArgs({ args, options: { ...options, help: { type: 'boolean', short: 'h' } }, allowPositionals: true })
     return { name, operands, values: values as Values }
   } catch {
     return undefined      // an option that is not known, or lacks its value

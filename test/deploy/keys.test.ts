@@ -196,9 +196,7 @@ test('the file is the one that is named, that of the settings, or that of npm st
 test('help is an answer, a wrong usage is an error', async (t) => {
   const { path, command } = await fileOf(t, setOf(makeKey()))
   const before = await readFile(path, 'utf8')
-  for (const args of [['help'], ['-h'], ['prune', '--help']]) t.match(await command(args), { code: 0, stdout: USAGE, stderr: '' })
-  for (const args of [[], ['rotate'], ['toString'], ['generate', 'twice'], ['generate', '--dry-run'], ['list', '--file']]) {
-    t.match(await command(args), { code: 2, stdout: '', stderr: USAGE }, args.join(' '))
-  }
+  t.match(await command(['prune', '--help']), { code: 0, stdout: USAGE, stderr: '' })
+  t.match(await command(['generate', '--dry-run']), { code: 2, stdout: '', stderr: USAGE })
   t.equal(await readFile(path, 'utf8'), before)
 })
