@@ -4,6 +4,7 @@ import { test } from 'tap'
 import { eventually } from '../../eventually.ts'
 import { build, databaseUrl, logIn, PASSWORD, signUp, sql } from '../../helper.ts'
 
+const IN_PARTS = { 'content-type': 'application/json', 'transfer-encoding': 'chunked' }
 const NEW_PASSWORD = 'staple battery horse correct'
 const OPERATIONS = [
   ['PATCH', '/me', { displayName: 'Ada' }],
@@ -20,7 +21,7 @@ test('a session that ends while the body is coming does nothing any more', async
     const other = await logIn(app, email)
     const [sessionId, otherId] = [accessToken, other.accessToken].map(sessionOf)
     const payload = interrupted(JSON.stringify(body), () => app.sessions.revoke(sessionId!, user.id))
-    const late = await app.inject({ method, url: path.replace(':id', otherId!), headers: { ...headers, 'content-type': 'application/json' }, payload })
+    const late = await app.inject({ method, url: path.replace(':id', otherId!), headers: { ...headers, ...IN_PARTS }, payload })
     t.match(late, { statusCode: 401, body: /"code":"UNAUTHORIZED"/ }, `${method} ${path}`)
 
     const still = await app.inject({ url: '/me', headers: other.headers })
@@ -38,7 +39,7 @@ test('whether it has ended is asked once more, and 503 where nobody can tell, th
     await other.query('begin; lock table revocations')
     await eventually(() => !app.revocations.isFresh())
   })
-  const late = await app.inject({ method: 'PATCH', url: '/me', headers: { ...headers, 'content-type': 'application/json' }, payload })
+  const late = await app.inject({ method: 'PATCH', url: '/me', headers: { ...headers, ...IN_PARTS }, payload })
   await other.end()
   t.match(late, { statusCode: 503, body: /"code":"SERVICE_UNAVAILABLE"/ })
   t.same(await sql('select from users where display_name is not null'), [])
