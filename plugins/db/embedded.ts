@@ -5,6 +5,7 @@ import type { Cluster, ClusterOptions } from './embedded-cluster.ts'
 
 const START_TRIES = 10
 const BUSY_TRIES = 600
+const LEAVE_TRIES = 3
 const PAUSE_MS = 100
 // Where PostgreSQL loses one process it ends all connections: who leaves then waits until the others have theirs again.
 const REGROUP_MS = 1000
@@ -108,16 +109,22 @@ async function createDatabase (client: pg.Client) {
 
 async function leave (cluster: Cluster, user: pg.Client) {
   let client = user
-  const isLast = await release(client)
-    .catch(async () => {
-      client = await attach(cluster)      // the connection was lost: ask over a new one
-      await delay(REGROUP_MS)
-      return await release(client)
-    })
-    .catch(() => false)                   // the server is gone as well
+  const isLast = await ask().catch(() => false)      // the server is gone as well
   // A server that was killed meanwhile, or is slow, has been told to stop: nobody can do more.
   if (isLast) await cluster.stop().catch((error: Error) => cluster.onProgress(error.message))
   await client.end()
+
+  /** Over a new connection where one is lost, which is lost as well where PostgreSQL had not begun to end all of them. */
+  async function ask (tries = LEAVE_TRIES): Promise<boolean> {
+    try {
+      return await release(client)
+    } catch (error) {
+      if (!tries || !await cluster.port()) throw error
+      client = await attach(cluster).catch(() => client)
+      await delay(REGROUP_MS)
+      return await ask(tries - 1)
+    }
+  }
 }
 
 /** True where nobody else uses the server; newcomers wait then, until it is gone or this connection is. */

@@ -8,6 +8,7 @@ import pg from 'pg'
 import { test, t as file } from 'tap'
 import { findPackage, giveTo, installBinaries, makeOnce, removeUnchanged, serverOwner } from '../../../plugins/db/embedded-binaries.ts'
 import { startEmbedded } from '../../../plugins/db/embedded.ts'
+import { eventually } from '../../eventually.ts'
 import type { Test } from 'tap'
 import type { ClusterOptions } from '../../../plugins/db/embedded-cluster.ts'
 
@@ -142,6 +143,24 @@ test('who loses its connection in the midst of leaving still stops the server', 
   const leaving = stop()
   await query(url, 'select')
   process.kill(pid, 'SIGKILL')
+  await leaving
+  t.notOk(await postmaster(start.folder))
+})
+
+test('nor does it stay for who loses the next one as well', async (t) => {
+  const start = await cluster(t)
+  const { url, stop } = await start()
+  const pid = await backend(url)
+  process.kill(pid, 'SIGSTOP')
+  const leaving = stop()
+  await query(url, 'select')
+  process.kill(pid, 'SIGKILL')
+  let next: number | undefined
+  await eventually(async () => {
+    next = await backend(url).catch(() => undefined)
+    return next !== undefined && next !== pid
+  })
+  process.kill(next!, 'SIGKILL')
   await leaving
   t.notOk(await postmaster(start.folder))
 })
