@@ -127,7 +127,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) {
     const taken = await takeEach(request, reply, subjects)
-    return refundUnless((error) => !isOurFailure(error) || hasLeft(error), request, reply, taken, work)
+    return refundUnless((error) => !isOurFailure(error), request, reply, taken, work)
   }
 
   async function refundUnless<Result> (isCounted: (error: unknown) => boolean, request: FastifyRequest, reply: FastifyReply, taken: Taken[], work: () => Promise<Result>) {
@@ -162,7 +162,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
   }
 
   async function countFailure (error: FastifyError, request: FastifyRequest, reply: FastifyReply): Promise<never> {
-    if (request.slots === null && !isOurFailure(error)) await take(request, reply, ['address'])
+    if (request.slots === null && !isOurFailure(error) && !(error instanceof ClientLeft)) await take(request, reply, ['address'])
     throw error
   }
 
@@ -192,10 +192,7 @@ const slotsOf = ({ slots }: FastifyRequest) => slots ?? []
 // Those without an address share one bucket, in contrast to having none.
 const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unknown' : normalizeIP(address)
 
-// Nor has a client tried anything that left before it could be told.
-const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500 || hasLeft(error)
-
-const hasLeft = (error: unknown) => error instanceof ClientLeft
+const isOurFailure = (error: unknown) => ((error as FastifyError).statusCode ?? 500) >= 500
 
 const isWrongPassword = (error: unknown) => error instanceof InvalidCredentials
 

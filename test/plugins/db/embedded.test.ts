@@ -137,24 +137,14 @@ test('who leaves while it takes its connection anew leaves nothing behind', asyn
 
 test('who loses its connection in the midst of leaving still stops the server', async (t) => {
   const start = await cluster(t)
-  const { url, stop } = await start()
-  const pid = await backend(url)
-  process.kill(pid, 'SIGSTOP')
-  const leaving = stop()
-  await query(url, 'select')
-  process.kill(pid, 'SIGKILL')
+  const { leaving } = await loseWhileLeaving(start)
   await leaving
   t.notOk(await postmaster(start.folder))
 })
 
-test('nor does it stay for who loses the next one as well', async (t) => {
+test('so does who loses the next one as well', async (t) => {
   const start = await cluster(t)
-  const { url, stop } = await start()
-  const pid = await backend(url)
-  process.kill(pid, 'SIGSTOP')
-  const leaving = stop()
-  await query(url, 'select')
-  process.kill(pid, 'SIGKILL')
+  const { url, pid, leaving } = await loseWhileLeaving(start)
   let next: number | undefined
   await eventually(async () => {
     next = await backend(url).catch(() => undefined)
@@ -164,6 +154,16 @@ test('nor does it stay for who loses the next one as well', async (t) => {
   await leaving
   t.notOk(await postmaster(start.folder))
 })
+
+async function loseWhileLeaving (start: Awaited<ReturnType<typeof cluster>>) {
+  const { url, stop } = await start()
+  const pid = await backend(url)
+  process.kill(pid, 'SIGSTOP')
+  const leaving = stop()
+  await query(url, 'select')
+  process.kill(pid, 'SIGKILL')
+  return { url, pid, leaving }
+}
 
 test('who waits for a server that somebody has stopped can leave', async (t) => {
   const start = await cluster(t)
