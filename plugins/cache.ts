@@ -21,12 +21,12 @@ const keyOf = (id: string) => `microts:profile:{${id}}`
 
 // The value stands behind its version. Time is that of Redis, so that it counts how long a command was on its way.
 const NOW = "local time = redis.call('time') local now = time[1] * 1000 + math.floor(time[2] / 1000)"
-const HELD = `local held = string.sub(redis.call('get', KEYS[1]) or '', 1, ${LAST_VERSION.length})`
-const READ = `${NOW} return { redis.call('get', KEYS[1]) or '', redis.call('pttl', KEYS[1]), now }`
-const FILL = `${NOW} ${HELD}
-  local left = ARGV[3] + ${FRESH_MS} - now
-  if held <= ARGV[1] and left > 0 and left <= ${FRESH_MS} then redis.call('set', KEYS[1], ARGV[1] .. ARGV[2], 'px', left) end`
-const SUPERSEDE = `${HELD} if held < ARGV[1] then redis.call('set', KEYS[1], ARGV[1], 'px', ${FRESH_MS}) end`
+const HELD = `local function version_of (key) return string.sub(redis.call('get', key) or '', 1, ${LAST_VERSION.length}) end`
+const READ = "return { redis.call('get', key) or '', redis.call('pttl', key), now }"
+const FILL = `
+  local left = read_at + ${FRESH_MS} - now
+  if version_of(key) <= version and left > 0 and left <= ${FRESH_MS} then redis.call('set', key, version .. value, 'px', left) end`
+const SUPERSEDE = `if version_of(key) < version then redis.call('set', key, version, 'px', ${FRESH_MS}) end`
 
 /**
  * Values of at most a second ago, counted from before they were read: in memory, then in Redis, then from where they come.
@@ -121,9 +121,9 @@ export function createCache ({ fastPath, now = () => performance.now() }: Needs)
 }
 
 function createShared ({ run, script }: FastPath) {
-  const read = script('microtsReadProfile', READ, 1)
-  const fill = script('microtsFillProfile', FILL, 1)
-  const supersede = script('microtsSupersedeProfile', SUPERSEDE, 1)
+  const read = script('microtsReadProfile', { keys: ['key'], once: NOW, each: READ })
+  const fill = script('microtsFillProfile', { keys: ['key'], args: ['version', 'value', 'read_at'], once: `${NOW} ${HELD}`, each: FILL })
+  const supersede = script('microtsSupersedeProfile', { keys: ['key'], args: ['version'], once: HELD, each: SUPERSEDE })
 
   return {
     /** The value, how long it is fresh yet, and the time of Redis, which `fill` wants to know. */

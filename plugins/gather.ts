@@ -14,11 +14,10 @@ const MOST_KEYS = 200
 export function gather<Key, Value> (doAll: (keys: Key[]) => Promise<Map<Key, Value>>) {
   let next: { keys: Set<Key>, values: Promise<Map<Key, Value>> } | undefined
 
-  return async function one (key: Key): Promise<Value | undefined> {
+  return function one (key: Key): Promise<Value | undefined> {
     if (!next || next.keys.size === MOST_KEYS) next = begin()
     next.keys.add(key)
-    const values = await next.values
-    return values.get(key)
+    return next.values.then((values) => values.get(key))
   }
 
   function begin () {

@@ -12,38 +12,39 @@ const MOST_OWED = 10_000
 const PAID_AT_A_TIME = 100
 
 // One key a log, its slots scored with the microsecond they were taken in. Numbers go back as they are only when they are integers.
-// Where a limit was lowered more are held than may be, and several have to free before one may be taken.
 const clock = (time: string) => `
   local time = ${time}
   local now = time[1] * 1000000 + time[2]
-  local window = ARGV[1] * ${MICROSECONDS}
-  local max = tonumber(ARGV[2])
-  local last_free = string.format('%.0f', now - window)
-  local function decide (held, current)
-    local awaited = redis.call('zrangebyscore', KEYS[1], '(' .. last_free, '+inf', 'withscores', 'limit', math.max(0, held - max), 1)
-    return { current, awaited[2] and awaited[2] + window - now or 0 }
+  local now_text = string.format('%.0f', now)
+  local function last_free (window) return string.format('%.0f', now - window) end
+  local function oldest (key) return tonumber(redis.call('zrange', key, 0, 0, 'withscores')[2]) end
+  local function frees_in (key, window, behind)
+    local slot = redis.call('zrangebyscore', key, '(' .. last_free(window), '+inf', 'withscores', 'limit', behind, 1)
+    return slot[2] and slot[2] + window - now or 0
   end`
 
+// Where a limit was lowered more are held than may be, and several have to free before one may be taken.
 // The key goes with its last slot, by the same clock: PEXPIRE counts from when the script began (since Redis 7.2), which may be earlier.
 // That is said before the slot is added, since a Redis that is full adds nothing for a script that has not written yet, and after it where the key is new.
-const take = (time: string) => `${clock(time)}
-  local function oldest () return tonumber(redis.call('zrange', KEYS[1], 0, 0, 'withscores')[2]) end
-  local first = oldest()
+const TAKE = `
+  local window, max = window_ms * ${MICROSECONDS}, tonumber(max)
+  local first = oldest(key)
   if first and first + window <= now then
-    redis.call('zremrangebyscore', KEYS[1], '-inf', last_free)
-    first = oldest()
+    redis.call('zremrangebyscore', key, '-inf', last_free(window))
+    first = oldest(key)
   end
-  local held = redis.call('zcard', KEYS[1])
-  if held >= max then return decide(held, max + 1) end
+  local held = redis.call('zcard', key)
+  if held >= max then return { max + 1, frees_in(key, window, held - max) } end
   local goes_at = math.ceil((now + window) / ${MICROSECONDS})
-  redis.call('pexpireat', KEYS[1], goes_at)
-  redis.call('zadd', KEYS[1], string.format('%.0f', now), ARGV[3])
-  if held == 0 then redis.call('pexpireat', KEYS[1], goes_at) end
+  redis.call('pexpireat', key, goes_at)
+  redis.call('zadd', key, now_text, id)
+  if held == 0 then redis.call('pexpireat', key, goes_at) end
   return { held + 1, math.min(first or now, now) + window - now }`
 
-const look = (time: string) => `${clock(time)}
-  local held = redis.call('zcount', KEYS[1], '(' .. last_free, '+inf')
-  return decide(held, held >= max and max + 1 or held)`
+const LOOK = `
+  local window, max = window_ms * ${MICROSECONDS}, tonumber(max)
+  local held = redis.call('zcount', key, '(' .. last_free(window), '+inf')
+  return { held >= max and max + 1 or held, frees_in(key, window, math.max(0, held - max)) }`
 
 /**
  * The sliding log of all replicas, in Redis: one atomic step a decision, by the clock of Redis; where that is put back, slots
@@ -51,8 +52,8 @@ const look = (time: string) => `${clock(time)}
  * decides: it never comes to "unlimited". `time` is a Lua expression for what TIME answers, `origin` a name of this replica.
  */
 export function createSharedLog ({ tell, script }: FastPath, local: Log, { time = REDIS_TIME, origin = randomBytes(6).toString('base64url') }: Options = {}): Log {
-  const takeSlot = script('microtsTakeSlot', take(time), 1)
-  const lookAt = script('microtsLookAt', look(time), 1)
+  const takeSlot = script('microtsTakeSlot', { keys: ['key'], args: ['window_ms', 'max', 'id'], once: clock(time), each: TAKE })
+  const lookAt = script('microtsLookAt', { keys: ['key'], args: ['window_ms', 'max'], once: clock(time), each: LOOK })
   // What was to be cleared while Redis was away, and when: without it a row of failures would go on that a success has ended.
   const owed = new Map<string, number>()
 

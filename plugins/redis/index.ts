@@ -12,6 +12,18 @@ declare module 'fastify' {
 /** The commands we use; a single server and a cluster both have them. */
 export type Commands = Pick<Redis, 'del' | 'get' | 'mget' | 'publish' | 'set' | 'zrem' | 'zremrangebyscore'>
 export type Argument = string | number
+type Given<Names extends readonly string[]> = { [I in keyof Names]: Argument }
+
+/** Lua in which keys and other arguments have names. */
+export type Script<Keys extends readonly string[] = readonly string[], Args extends readonly string[] = readonly string[]> = {
+  /** They must share one hash tag. */
+  keys: Keys
+  args?: Args
+  /** What is done once for all calls of a turn, before them. */
+  once?: string
+  /** What is done for one call. */
+  each: string
+}
 
 export interface FastPath {
   /** Rejects when Redis cannot answer within REDIS_COMMAND_TIMEOUT, for whatever reason: what needs it has something else to go by. */
@@ -19,10 +31,11 @@ export interface FastPath {
   /** Sends what nobody waits for, even where the breaker would refuse it: what was silent may hear it yet. Fulfilled with whether it was answered. */
   tell: (use: (redis: Commands) => Promise<unknown>) => Promise<boolean>
   /**
-   * A Lua script, which is one atomic step, with so many keys before its other arguments: they must share one hash tag. Each call has
-   * as many arguments as the others. It leaves at the end of the turn, and fails for all that called it in this turn.
+   * A script, which is one atomic step. A call gives the keys, then the other arguments; it leaves at the end of the turn, and fails
+   * with all others of this turn.
    */
-  script: (name: string, lua: string, keys: number) => <Result>(...args: Argument[]) => Promise<Result>
+  script: <const Keys extends readonly string[], const Args extends readonly string[] = []>(name: string, script: Script<Keys, Args>) =>
+    <Result>(...args: [...Given<Keys>, ...Given<Args>]) => Promise<Result>
   /** Hears what is published on a channel, while there is a connection; to be called before the app is ready. */
   listen: (channel: string, onMessage: OnMessage) => void
 }

@@ -1,6 +1,6 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { gather } from '../gather.ts'
-import type { Argument, FastPath } from './index.ts'
+import type { Argument, FastPath, Script } from './index.ts'
 
 type Needs = {
   client: Redis | Cluster
@@ -10,17 +10,18 @@ type Needs = {
 }
 type Scripted = Record<string, (...args: Argument[]) => Promise<unknown[]>>
 
-/** A script that does for many calls what `lua` does for one; an answer that is nothing would end the list of them. */
-const forEach = (lua: string, keys: number) => `
-  local function each (KEYS, ARGV) ${lua}
+/** Lua that does for many calls what `each` does for one; an answer that is nothing would end the list of them. */
+const forAll = ({ keys, args = [], once = '', each }: Script) => `
+  ${once}
+  local function each (${[...keys, ...args].join(', ')}) ${each}
   end
-  local calls = #KEYS / ${keys}
-  local arguments = #ARGV / calls
   local answers = {}
-  for i = 1, calls do
-    answers[i] = each({ unpack(KEYS, (i - 1) * ${keys} + 1, i * ${keys}) }, { unpack(ARGV, (i - 1) * arguments + 1, i * arguments) }) or false
+  for i = 0, #KEYS / ${keys.length} - 1 do
+    answers[i + 1] = each(${[...partsOf('KEYS', keys.length), ...partsOf('ARGV', args.length)].join(', ')}) or false
   end
   return answers`
+
+const partsOf = (list: string, length: number) => Array.from({ length }, (_, part) => `${list}[i * ${length} + ${part + 1}]`)
 
 /**
  * Scripts of which all calls of one turn of the event loop are one: sending, and asking for the answer, takes far longer than what
@@ -29,17 +30,13 @@ const forEach = (lua: string, keys: number) => `
 export function createScripts ({ client, run, gather }: Needs): FastPath['script'] {
   let isCluster = 'nodes' in client
 
-  return (name, lua, keys) => {
-    client.defineCommand(name, { lua: forEach(lua, keys) })
-    const script = (client as unknown as Scripted)[name]!.bind(client)
+  return (name, script) => {
+    const { length: keys } = script.keys
+    client.defineCommand(name, { lua: forAll(script) })
+    const command = (client as unknown as Scripted)[name]!.bind(client)
     const together = gather(callAll)
-    let length: number | undefined
 
-    return async <Result>(...args: Argument[]) => {
-      length ??= args.length
-      if (args.length !== length) throw new TypeError(`${name} was called with ${length} arguments before`)
-      return await (isCluster ? alone(args) : together(args)) as Result
-    }
+    return <Result>(...args: Argument[]) => (isCluster ? alone(args) : together(args)) as Promise<Result>
 
     async function alone (args: Argument[]) {
       return (await callAll([args])).get(args)
@@ -53,7 +50,7 @@ export function createScripts ({ client, run, gather }: Needs): FastPath['script
     async function evaluate (calls: Argument[][]): Promise<unknown[]> {
       const keysOfAll = calls.flatMap((args) => args.slice(0, keys))
       try {
-        return await script(keysOfAll.length, ...keysOfAll, ...calls.flatMap((args) => args.slice(keys)))
+        return await command(keysOfAll.length, ...keysOfAll, ...calls.flatMap((args) => args.slice(keys)))
       } catch (error) {
         if (calls.length === 1 || !(error as Error).message.startsWith('CROSSSLOT')) throw error
         isCluster = true

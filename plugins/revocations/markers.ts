@@ -11,31 +11,29 @@ const stateOf = (shard: string) => `microts:revoked:{${shard}}:state`
 const shardOf = (sessionId: string) => sessionId.at(-1)!
 
 // A Redis that is full takes nothing new from a script that has not written yet, and what it lacks would let somebody in.
-const BEGIN_TO_WRITE = "redis.call('persist', KEYS[1])"
+const beginToWrite = (key: string) => `redis.call('persist', ${key})`
 // A server that was restarted, or promoted, or demoted and promoted again, may lack what was written last: its ids together are new.
-const RUN = `
-  local run = string.match(redis.call('info', 'server'), 'run_id:(%w+)') .. string.match(redis.call('info', 'replication'), 'master_replid:(%w+)')
-  local state = redis.call('get', KEYS[1])`
+const RUN = "local run = string.match(redis.call('info', 'server'), 'run_id:(%w+)') .. string.match(redis.call('info', 'replication'), 'master_replid:(%w+)')"
 // Who finds a loss names it; who comes later goes by the same name, so that whoever is ready first has done it for all.
-const BEGIN = `${RUN}
-  if state == run then return false end
-  if not state or string.sub(state, 1, #run) ~= run then
-    state = run .. ':' .. ARGV[1]
-    ${BEGIN_TO_WRITE}
-    redis.call('set', KEYS[1], state)
+const BEGIN = `
+  local found = redis.call('get', state)
+  if found == run then return false end
+  if not found or string.sub(found, 1, #run) ~= run then
+    found = run .. ':' .. loss
+    ${beginToWrite('state')}
+    redis.call('set', state, found)
   end
-  return state`
+  return found`
 const END = `
-  if redis.call('get', KEYS[1]) ~= ARGV[1] then return end
-  ${BEGIN_TO_WRITE}
-  redis.call('set', KEYS[1], string.match(ARGV[1], '^%w+'))`
+  if redis.call('get', state) ~= loss then return end
+  ${beginToWrite('state')}
+  redis.call('set', state, string.match(loss, '^%w+'))`
 const MARK = `
-  ${BEGIN_TO_WRITE}
-  redis.call('set', KEYS[1], 1, 'ex', ARGV[1])`
+  ${beginToWrite('marker')}
+  redis.call('set', marker, 1, 'ex', seconds)`
 const HAS = `
-  if redis.call('exists', KEYS[2]) == 1 then return 1 end
-  ${RUN}
-  return state == run and 0 or -1`
+  if redis.call('exists', marker) == 1 then return 1 end
+  return redis.call('get', state) == run and 0 or -1`
 
 export type Markers = ReturnType<typeof createMarkers>
 
@@ -45,10 +43,10 @@ export type Markers = ReturnType<typeof createMarkers>
  */
 export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: number) {
   const unwritten = new Set<string>()
-  const begin = script('microtsBegin', BEGIN, 1)
-  const end = script('microtsEnd', END, 1)
-  const has = script('microtsHas', HAS, 2)
-  const mark = script('microtsMark', MARK, 1)
+  const begin = script('microtsBegin', { keys: ['state'], args: ['loss'], once: RUN, each: BEGIN })
+  const end = script('microtsEnd', { keys: ['state'], args: ['loss'], each: END })
+  const has = script('microtsHas', { keys: ['state', 'marker'], once: RUN, each: HAS })
+  const mark = script('microtsMark', { keys: ['marker'], args: ['seconds'], each: MARK })
 
   return {
     write: () => write([...unwritten]),

@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import { test, type Test } from 'tap'
+import { gather } from '../../../plugins/gather.ts'
+import { createScripts } from '../../../plugins/redis/scripts.ts'
 import { createMarkers } from '../../../plugins/revocations/markers.ts'
 import { createRevocations, KEEP_SECONDS } from '../../../plugins/revocations/memory.ts'
 import { startRedis } from '../../redis.ts'
@@ -104,10 +106,7 @@ function replica (t: Test, port: number, table: string[]) {
   const fastPath: FastPath = {
     run: (use) => use(client),
     tell: async () => true,
-    script (name, lua, numberOfKeys) {
-      client.defineCommand(name, { lua, numberOfKeys })
-      return (...args) => (client as unknown as Record<string, (...args: unknown[]) => Promise<any>>)[name]!(...args)
-    },
+    script: createScripts({ client, run: (use) => use(), gather }),
     listen: () => {}
   }
   const markers = createMarkers(fastPath, KEEP_SECONDS)
