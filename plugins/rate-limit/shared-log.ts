@@ -23,9 +23,12 @@ const clock = (time: string) => `
     return slot[2] and slot[2] + window - now or 0
   end`
 
+// A Redis that is full refuses what a script adds before that script has written anything, and nothing after it: slots would be taken until it is killed.
+// XX adds nothing in either case.
+const REFUSE_IF_FULL = "redis.call('zadd', KEYS[1], 'xx', 0, 'none')"
+
 // Where a limit was lowered more are held than may be, and several have to free before one may be taken.
 // The key goes with its last slot, by the same clock: PEXPIRE counts from when the script began (since Redis 7.2), which may be earlier.
-// That is said before the slot is added, since a Redis that is full adds nothing for a script that has not written yet, and after it where the key is new.
 const TAKE = `
   local window, max = window_ms * ${MICROSECONDS}, tonumber(max)
   local first = oldest(key)
@@ -35,10 +38,8 @@ const TAKE = `
   end
   local held = redis.call('zcard', key)
   if held >= max then return { max + 1, frees_in(key, window, held - max) } end
-  local goes_at = math.ceil((now + window) / ${MICROSECONDS})
-  redis.call('pexpireat', key, goes_at)
   redis.call('zadd', key, now_text, id)
-  if held == 0 then redis.call('pexpireat', key, goes_at) end
+  redis.call('pexpireat', key, math.ceil((now + window) / ${MICROSECONDS}))
   return { held + 1, math.min(first or now, now) + window - now }`
 
 const LOOK = `
@@ -52,7 +53,7 @@ const LOOK = `
  * decides: it never comes to "unlimited". `time` is a Lua expression for what TIME answers, `origin` a name of this replica.
  */
 export function createSharedLog ({ tell, script }: FastPath, local: Log, { time = REDIS_TIME, origin = randomBytes(6).toString('base64url') }: Options = {}): Log {
-  const takeSlot = script('microtsTakeSlot', { keys: ['key'], args: ['window_ms', 'max', 'id'], once: clock(time), each: TAKE })
+  const takeSlot = script('microtsTakeSlot', { keys: ['key'], args: ['window_ms', 'max', 'id'], once: `${REFUSE_IF_FULL} ${clock(time)}`, each: TAKE })
   const lookAt = script('microtsLookAt', { keys: ['key'], args: ['window_ms', 'max'], once: clock(time), each: LOOK })
   // What was to be cleared while Redis was away, and when: without it a row of failures would go on that a success has ended.
   const owed = new Map<string, number>()

@@ -63,7 +63,7 @@ export default fp(async (app) => {
   // It waits for what says that it is not ready, and fails the boot when that never comes.
   await app.register(redis, { client: Object.create(client, { status: { value: 'ready' } }) })
 
-  const breaker = app.breakers.create('redis')
+  const breaker = app.breakers.create('redis', { isFailure: (error) => !isFull(error as Error) })
   client.on('ready', breaker.close)
   const run = async <Result>(use: (redis: Commands) => Promise<Result>, calls?: number) => breaker.run(() => within(config.REDIS_COMMAND_TIMEOUT, use(client)), calls)
   app.decorate('fastPath', {
@@ -113,6 +113,9 @@ export default fp(async (app) => {
 }, { name: 'redis', dependencies: ['breaker', 'config', 'gather', 'health'] })
 
 const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes('master') : [client]
+
+// What it has room for it still takes: revocations.
+const isFull = ({ message }: Error) => message.includes('OOM command')
 
 const mayEvict = (report: string) => !/^maxmemory:0\r?$/m.test(report) && !report.includes('maxmemory_policy:noeviction')
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { performance } from 'node:perf_hooks'
 import { test, type Test } from 'tap'
 import { createSharedLog } from '../../../plugins/rate-limit/shared-log.ts'
@@ -87,6 +88,25 @@ for (const [what, [begin, end]] of Object.entries({ ...UNANSWERED, ...ANSWERED }
     t.equal(await rush(), 0, 'and the shared log goes on where it was')
   })
 }
+
+test('a Redis that is full is given nothing more to keep, and takes revocations at once', async (t) => {
+  const { redis, apps: [app] } = await start(t, PATIENT)
+  const local = new SlidingLog()
+  const log = createSharedLog(app!.fastPath!, local)
+  const take = (value: string, windowMs = 600_000) => log.take({ dimension: 'account', value, id: 1 }, windowMs, 5)
+  await take('old')
+  await redis.admin.config('SET', 'maxmemory', '1')
+  const others = Array.from({ length: 30 }, (_, i) => `new ${i}`)
+  await Promise.all([take('old', 1), ...others.map((value) => take(value))])      // the old slot is free, so that its removal is written before the others
+  t.equal(local.size, others.length + 1)
+  t.same((await slots(redis)).filter(([key]) => key.includes('{account:')).map(([, count]) => count), [1])
+
+  t.equal(app!.breakers.stateOf('redis'), 'closed')
+  const id = randomUUID()
+  app!.revocations.announce([id])
+  await eventually(async () => (await redis.admin.keys('*')).some((key) => key.endsWith(id)))
+  await redis.admin.config('SET', 'maxmemory', '0')
+})
 
 test('without Redis too a success ends the row of failures of its account, and who has none left is refused unread', async (t) => {
   const { apps: [app], set } = await start(t, { RATE_LIMIT_ACCOUNT_MAX: '2', RATE_LIMIT_LOGIN_ADDRESS_MAX: '3' })
