@@ -31,8 +31,10 @@ const END = `
 const MARK = `
   ${beginToWrite('marker')}
   redis.call('set', marker, 1, 'ex', seconds)`
+// One that refuses to be written may lack what was revoked meanwhile, whichever server it is.
 const HAS = `
   if redis.call('exists', marker) == 1 then return 1 end
+  ${beginToWrite('state')}
   return redis.call('get', state) == run and 0 or -1`
 
 export type Markers = ReturnType<typeof createMarkers>
@@ -72,18 +74,18 @@ export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: n
     },
 
     /**
-     * Writes again what Redis has lost, and says how many shards that were. `readAll` gives every session revoked before it was
-     * called; who is revoked later is written by those who hear of it, and that is not lost unless the server changes once more.
+     * Writes again what Redis has lost, and says how many shards that were; a shard that cannot be written holds up none of the others.
+     * `readAll` gives every session revoked before it was called; who is revoked later is written by those who hear of it, and that
+     * is not lost unless the server changes once more.
      */
     async restore (readAll: () => Promise<string[]>) {
-      const losses = await Promise.all(SHARDS.map((shard) => begin<string | null>(stateOf(shard), randomUUID())))
+      const failures: unknown[] = []
+      const failed = (error: unknown) => { failures.push(error) }
+      const losses = await Promise.all(SHARDS.map((shard) => begin<string | null>(stateOf(shard), randomUUID()).catch(failed)))
       const lost = SHARDS.flatMap((shard, i) => losses[i] ? [{ shard, loss: losses[i] }] : [])
-      if (lost.length === 0) return 0
-      const ids = Object.groupBy(await readAll(), shardOf)
-      for (const { shard, loss } of lost) {
-        await write(ids[shard] ?? [])
-        await end(stateOf(shard), loss)
-      }
+      const ids = lost.length > 0 ? Object.groupBy(await readAll(), shardOf) : {}
+      for (const { shard, loss } of lost) await write(ids[shard] ?? []).then(() => end(stateOf(shard), loss)).catch(failed)
+      if (failures.length > 0) throw failures[0]
       return lost.length
     },
 

@@ -86,6 +86,7 @@ test('a server that was not the master for a while may lack what was written the
   await a.restore()
   t.equal(await a.markers.has(randomUUID()), false)
   await redis.admin.replicaof('127.0.0.1', 1)
+  await t.rejects(a.markers.has(randomUUID()), 'nor has it what is revoked from now on')
   await redis.admin.replicaof('NO', 'ONE')
 
   await t.rejects(a.markers.has(randomUUID()))

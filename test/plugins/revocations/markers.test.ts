@@ -110,6 +110,9 @@ test('what a part of a cluster does not take holds up nothing that is for anothe
   const ids = [...'00001'].map((shard) => `${randomUUID().slice(0, -1)}${shard}`)      // few, or the breaker opens
   app.revocations.remember(ids)
   await eventually(async () => (await keys()).includes(markerOf(ids.at(-1)!)), 30_000)
+
+  await Promise.allSettled(nodes.map(({ admin }) => admin.flushall()))      // replicas refuse, and follow
+  await eventually(async () => (await keys()).includes(markerOf(ids.at(-1)!)), 30_000)
 })
 
 test('what is revoked last is written before the process ends', async (t) => {
