@@ -3,7 +3,7 @@ type PgError = Error & { code?: string, severity?: string }
 const READ_ONLY = '25006'
 const STALE_PLAN = '0A000'   // a migration changed what a prepared statement answers: a new connection prepares it anew
 const PASSING = new Set(['40001', '40P01', STALE_PLAN])
-const TROUBLE = new Set([READ_ONLY, '55P03', '42P01', '42703'])   // read-only, lock not available, not migrated yet
+const TROUBLE = new Set([READ_ONLY, '54000', '55P03', '42P01', '42703'])   // read-only, out of transaction ids, lock not available, not migrated yet
 const TROUBLE_CLASSES = new Set(['08', '53', '57', '58', 'XX'])   // connection, resources, operator, system, internal
 const BUGS = [TypeError, RangeError, ReferenceError, SyntaxError]
 

@@ -196,6 +196,7 @@ test('errors are told apart by what they say of the connection', async (t) => {
     ['42P01', 'ERROR', true, false, false],
     ['42703', 'ERROR', true, false, false],
     ['53100', 'ERROR', true, false, false],
+    ['54000', 'ERROR', true, false, false],
     ['55P03', 'ERROR', true, false, false],
     ['57014', 'ERROR', true, false, false],
     ['58030', 'ERROR', true, false, false],
