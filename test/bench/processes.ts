@@ -27,8 +27,9 @@ export function machine () {
   return `${CORE_COUNT} x ${cpus()[0]!.model}, ${Math.round(totalmem() / 2 ** 30)} GB, ${process.platform} ${release()}, Node ${process.versions.node}${isPinned ? '' : ', not pinned to cores'}`
 }
 
-/** This process, and the databases that it starts from now on. */
+/** This process, and the databases that it starts from now on. Throws where Linux does not tell what processes take. */
 export function stepAside () {
+  if (process.platform !== 'linux') throw new Error('this is measured on Linux alone: what a process takes is read from /proc')
   if (isPinned) spawnSync('taskset', ['--all-tasks', '--cpu-list', '--pid', CORES.rest, String(process.pid)])
 }
 
@@ -93,7 +94,7 @@ export async function startMs (t: Test, file: string, env: Env) {
 /** What a floor that needs no server reaches, per second. */
 export async function measure (t: Test, file: string, args: (string | number)[], env: Env, place: Place = 'first'): Promise<number> {
   const child = launch(t, `${HERE}/floors/${file}`, args.map(String), env, place, ['ignore', 'inherit', 'inherit', 'ipc'])
-  const [perSecond] = await once(child, 'message')
+  const perSecond = await messageOf<number>(child)
   await once(child, 'exit')
   return perSecond
 }
@@ -103,8 +104,18 @@ export function startGenerator (t: Test, place: Place = 'rest') {
   const child = launch(t, `${HERE}/generator.ts`, [], {}, place, ['ignore', 'inherit', 'inherit', 'ipc'])
   return async function generate (plan: Plan): Promise<Outcome> {
     child.send(plan)
-    const [outcome] = await once(child, 'message')
-    return outcome
+    return messageOf(child)
+  }
+}
+
+async function messageOf<Message> (child: ChildProcess): Promise<Message> {
+  const heard = new AbortController()
+  const ended = once(child, 'close', heard).then(([code, signal]) => { throw new Error(`${child.spawnargs.join(' ')} ended with ${code ?? signal} before it said anything`) })
+  try {
+    return await Promise.race([once(child, 'message', heard).then(([message]) => message), ended])
+  } finally {
+    ended.catch(() => {})
+    heard.abort()
   }
 }
 

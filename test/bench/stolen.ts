@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 
-/** Of the CPU time that is wanted from now until it is asked, the share that other machines on the same host got (steal): 0 to 1, and 0 where Linux does not tell it. */
+/** Of the CPU time that is wanted from now until it is asked, the share that other machines on the same host got (steal): 0 to 1. */
 export function watchStolen () {
   const before = cpuTimes()
   return () => {
