@@ -6,6 +6,8 @@ export type Plan = {
   url: string
   connections: number
   seconds: number
+  /** Together, at most; as many as are answered where there is none. */
+  perSecond?: number
   requests?: Request[]
   /** Refresh tokens to be exchanged, each for the next one. */
   refreshTokens?: string[]
@@ -22,7 +24,7 @@ const JSON_BODY = { 'content-type': 'application/json' }
 
 process.on('message', async (plan: Plan) => process.send!(await generate(plan)))
 
-async function generate ({ url, connections, seconds, requests = [], refreshTokens = [], isAwake = false }: Plan): Promise<Outcome> {
+async function generate ({ url, connections, seconds, perSecond, requests = [], refreshTokens = [], isAwake = false }: Plan): Promise<Outcome> {
   let answers = 0
   const statuses: Outcome['statuses'] = {}
   let began = 0
@@ -30,6 +32,7 @@ async function generate ({ url, connections, seconds, requests = [], refreshToke
     url,
     connections,
     duration: seconds,
+    ...(perSecond && { overallRate: perSecond }),
     requests: refreshTokens.length > 0 ? [exchangeOf(refreshTokens)] : requests.slice(0, 1),
     // All of them would be built for each connection, and compete with what is measured for half a second.
     setupClient (client) {
