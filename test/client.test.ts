@@ -147,6 +147,36 @@ test('a client renews once at a time, and who is refused late takes the token th
   t.same(answers.filter((answer) => answer.startsWith('/auth/refresh')), ['/auth/refresh 200'])
 })
 
+test('tabs that share their tokens go on, and one that comes later with a copy of its own ends the session', async (t) => {
+  const api = await load('microts/index.js')
+  const { clientOf } = await load('session.js')
+  const app = await build(t, { REFRESH_GRACE_SECONDS: '0' })
+  const address = await app.listen({ port: 0 })
+  const storage: Record<string, string> = {}
+  const open = () => {
+    const session = {
+      get tokens () { return storage.tokens && JSON.parse(storage.tokens) },
+      set tokens (pair) { storage.tokens = pair ? JSON.stringify(pair) : '' }
+    }
+    return { session, client: clientOf(address, session) }
+  }
+  const [one, other] = [open(), open()]
+  one.session.tokens = (await api.register({ client: one.client, body: { email: 'tabs@example.com', password: PASSWORD } })).data
+  const expire = () => { one.session.tokens = { ...one.session.tokens, accessToken: 'expired' } }
+
+  expire()
+  const copy = { tokens: one.session.tokens }
+  t.equal((await api.getMe({ client: one.client })).response.status, 200)
+  t.equal((await api.getMe({ client: other.client })).response.status, 200)
+  expire()
+  t.equal((await api.getMe({ client: other.client })).response.status, 200)
+  t.equal((await api.getMe({ client: one.client })).response.status, 200)
+
+  t.match((await api.getMe({ client: clientOf(address, copy) })).error, { code: 'UNAUTHORIZED' })
+  t.match((await api.getMe({ client: one.client })).error, { code: 'UNAUTHORIZED' })
+  t.notOk(other.session.tokens, 'and all of them know')
+})
+
 test('what a renewal is refused with is the answer, and it is asked for where all else is', async (t) => {
   const api = await load('microts/index.js')
   const { clientOf } = await load('session.js')
