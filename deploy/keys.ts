@@ -9,7 +9,7 @@ import { stateFolder } from '../plugins/config/state-folder.ts'
 
 const HELP = `Usage: npm run keys -- generate | list | prune     (in the image: node deploy/keys.ts generate | list | prune)
 
-  generate   append a key: it verifies at once and signs in ten minutes, when everybody knows it
+  generate   append a key: the first signs at once, a later one verifies at once and signs in ten minutes, when everybody knows it
   list       show the keys and what each is good for, never their private parts
   prune      remove the keys whose tokens have all expired
 
