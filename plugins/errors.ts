@@ -1,6 +1,6 @@
 import createError from '@fastify/error'
 import fp from 'fastify-plugin'
-import { CODES, PROBLEMS, titleOf, type Code } from '../schemas/common.ts'
+import { ACCEPT_PATCH, CODES, PROBLEMS, titleOf, type Code } from '../schemas/common.ts'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 
 declare module 'fastify' {
@@ -140,6 +140,7 @@ export function answer (thrown: FastifyError, request: FastifyRequest, reply: Fa
   const error = thrown instanceof Error ? thrown : new InternalServerError({ cause: new Error(`${typeof thrown} thrown`) })
   const path = request.url.split('?', 1)[0]
   const { status, headers, body } = problemOf(error, { id: request.id, correlationId: String(reply.getHeader('x-correlation-id')), path })
+  if (status === 415 && request.method === 'PATCH') reply.headers(ACCEPT_PATCH)      // RFC 5789 section 2.2
   if (status >= 500) request.failure = error
   request.problem = body.code as Code
   // To a string Fastify would add a charset, which the media type does not have (RFC 9457 section 6.1).

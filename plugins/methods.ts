@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { ACCEPT_PATCH } from '../schemas/common.ts'
 import { MethodNotAllowed, refusal } from './errors.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 
@@ -29,7 +30,7 @@ export async function missingMethods (app: FastifyInstance) {
     const allow = [...known, 'OPTIONS'].sort().join(', ')
 
     const refuse = async () => { throw refusal(new MethodNotAllowed(), { headers: { allow } }) }
-    const tell = async (request: FastifyRequest, reply: FastifyReply) => reply.code(204).header('allow', allow).send()
+    const tell = async (request: FastifyRequest, reply: FastifyReply) => reply.code(204).headers({ allow, ...(known.includes('PATCH') ? ACCEPT_PATCH : {}) }).send()
 
     app.route({
       url,

@@ -77,6 +77,9 @@ const HEADERS: Partial<Record<number, object>> = {
 }
 
 /** An answer in JSON, or in each of the media types it has. */
+/** What a resource with PATCH takes (RFC 5789 section 3.1). */
+export const ACCEPT_PATCH = { 'accept-patch': 'application/json' }
+
 type Answer = TSchema | { description: string, content: Record<string, { schema: TSchema }> }
 
 /** The responses of a route: its own answers, the codes of its own failures, and those that any route has. */

@@ -54,6 +54,7 @@ test('every URL answers every method', async (t) => {
   for (const { url, allow, methods } of await routesOf(app)) {
     const options = await call(app, 'OPTIONS', url)
     t.hasStrict(options, { statusCode: 204, body: '' }, url)
+    t.equal(options.headers['accept-patch'], methods.includes('PATCH') ? 'application/json' : undefined, url)
     t.equal(methods.includes('GET'), methods.includes('HEAD'))
     for (const method of app.supportedMethods.filter((method) => method !== 'OPTIONS')) {
       const answer = await call(app, method, url)

@@ -28,6 +28,7 @@ test('a body is JSON or refused, whatever its type is called', async (t) => {
       const answer = await send(type)
       isProblem(t, answer, 415, 'UNSUPPORTED_MEDIA_TYPE', `${url} ${JSON.stringify(type)}`)
       t.notHas(answer.headers, { 'accept-encoding': String })
+      t.equal(answer.headers['accept-patch'], method === 'PATCH' ? 'application/json' : undefined)
     }
     for (const encoding of ['gzip', 'br', 'identity', '']) {
       const answer = await app.inject({ method, url, payload: '{}', headers: { ...headers, ...JSON_TYPE, 'content-encoding': encoding } })
