@@ -34,7 +34,7 @@ export async function createSite (version: string, routes: RouteOptions[], tagOf
   async function look (path: string): Promise<Page> {
     const { statusCode: status, headers, rawPayload } = await site.inject(path)
     if (status !== 200) throw new Error(`${path} answered ${status}`)
-    const type = String(headers['content-type'])
+    const type = String(headers['content-type']).replace('application/x-yaml', 'application/yaml')      // RFC 9512
     const isDocument = type.startsWith('text/html')
     const body = isDocument ? Buffer.from(rawPayload.toString().replace('<title>', `${VIEWPORT}$&`)) : rawPayload
     return { type, body, isDocument, etag: tagOf(body.toString('latin1')) }

@@ -1,4 +1,5 @@
 import { test } from 'tap'
+import { parse } from 'yaml'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
 import { buildWith } from '../build-with.ts'
@@ -10,6 +11,14 @@ test('the docs take the width of the screen', async (t) => {
   const { headers, body } = await app.inject('/docs')
   t.match(body, '<meta name="viewport" content="width=device-width, initial-scale=1"><title>microts</title>')
   t.equal(Number(headers['content-length']), Buffer.byteLength(body))
+})
+
+test('the document is served in both notations, each by its registered name', async (t) => {
+  const app = await build(t)
+  const [json, yaml] = [await app.inject('/docs/json'), await app.inject('/docs/yaml')]
+  t.equal(json.headers['content-type'], 'application/json; charset=utf-8')
+  t.equal(yaml.headers['content-type'], 'application/yaml')
+  t.same(parse(yaml.body), json.json())
 })
 
 test('a file that the browser has is not sent again', async (t) => {
