@@ -54,7 +54,7 @@ async function open (version: string, routes: RouteOptions[]) {
       info: {
         title: 'microts',
         version,
-        description: 'Users, passwords, sessions and tokens. Errors are RFC 9457 problem documents: decide by `code`. Of a key that stands twice in a JSON object, the last one counts.',
+        description: 'Users, passwords, sessions and tokens. Errors are RFC 9457 problem documents: decide by `code`. Each answer has X-Request-Id and X-Correlation-Id, those of the caller where they are 1 to 128 of `A-Z a-z 0-9 . _ -`. Of a key that stands twice in a JSON object, the last one counts.',
         license: { name: 'MIT', identifier: 'MIT' }
       },
       servers: [{ url: '/', description: 'Where this document comes from' }],
