@@ -80,11 +80,12 @@ const AlertSchema = Type.Object({
 }, { title: 'Alert', additionalProperties: false })
 
 const COUNT = Type.Integer()
+export const FiringSchema = Type.Integer({ description: 'Told of within 25 hours; those that were not count in total alone' })
 
 export const HistorySchema = Type.Object({
   stats: Type.Object({
     total: COUNT,
-    firing: COUNT,
+    firing: FiringSchema,
     resolved: COUNT,
     bySeverity: Type.Object({ critical: COUNT, warning: COUNT, info: COUNT, other: COUNT }, { additionalProperties: false })
   }, { description: 'Of all that is kept', additionalProperties: false }),

@@ -1,4 +1,5 @@
 import { Type, type Static } from '@sinclair/typebox'
+import { FiringSchema } from './alerts.ts'
 import { Enum, TimeSchema } from './common.ts'
 
 export const HealthSchema = Type.Object({
@@ -34,7 +35,7 @@ export const StatusSchema = Type.Object({
     build: Enum(['generic', 'native'], { description: 'Whether argon2 was compiled for this CPU' }),
     concurrency: Type.Integer({ description: 'Hashes at a time' })
   }, { additionalProperties: false }),
-  alerts: Type.Object({ total: Type.Integer(), firing: Type.Integer(), resolved: Type.Integer() }, { additionalProperties: false }),
+  alerts: Type.Object({ total: Type.Integer(), firing: FiringSchema, resolved: Type.Integer() }, { additionalProperties: false }),
   links: Type.Record(Type.String(), Type.String())
 }, { title: 'Status', description: 'The service and what it depends on', additionalProperties: false })
 export type Status = Static<typeof StatusSchema>
