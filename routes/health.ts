@@ -1,4 +1,4 @@
-import { answers } from '../schemas/common.ts'
+import { answers, RETRY } from '../schemas/common.ts'
 import { HealthSchema, ReadySchema } from '../schemas/ops.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
@@ -24,7 +24,7 @@ const health: FastifyPluginAsyncTypebox = async (app) => {
       tags: ['ops'],
       summary: 'Whether traffic should come here',
       description: 'The last results of the background checks: for readiness probes.',
-      response: answers({ 200: ReadySchema, 503: ReadySchema })
+      response: answers({ 200: ReadySchema, 503: { ...ReadySchema, headers: RETRY } })
     }
   }, async (request, reply) => {
     const ready = app.health.isReady()

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { answers } from '../schemas/common.ts'
+import { answers, ETAG } from '../schemas/common.ts'
 import { JwksSchema } from '../schemas/ops.ts'
 import { ConditionHeadersSchema } from '../schemas/users.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
@@ -12,7 +12,7 @@ const jwks: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'The keys that verify access tokens',
       description: 'For services that verify tokens themselves. A new key is published before it signs.',
       headers: ConditionHeadersSchema,
-      response: answers({ 200: JwksSchema, 304: Type.Null({ description: 'They are still the same' }) }, 'PRECONDITION_FAILED')
+      response: answers({ 200: JwksSchema, 304: Type.Null({ description: 'They are still the same', headers: ETAG }) }, 'PRECONDITION_FAILED')
     }
   }, async (request, reply) => {
     const keys = app.keys.current.keys.map(({ jwk }) => jwk)

@@ -69,17 +69,18 @@ export const NEW_PASSWORD: Code[] = ['PASSWORD_TOO_SHORT', 'PASSWORD_TOO_LONG', 
 export const GUARDED: Code[] = ['UNAUTHORIZED', 'TOKEN_EXPIRED']
 
 const header = (description: string) => ({ type: 'string', description })
-const RETRY = { 'Retry-After': header('Seconds') }
+export const ETAG = { ETag: header('The version') }
+export const RETRY = { 'Retry-After': header('Seconds') }
 const HEADERS: Partial<Record<number, object>> = {
   401: { 'WWW-Authenticate': header('Bearer') },
   429: { ...RETRY, RateLimit: header('What is left of the limit that is nearest to its end'), 'RateLimit-Policy': header('That limit') },
   503: RETRY
 }
 
-/** An answer in JSON, or in each of the media types it has. */
 /** What a resource with PATCH takes (RFC 5789 section 3.1). */
 export const ACCEPT_PATCH = { 'accept-patch': 'application/json' }
 
+/** An answer in JSON, or in each of the media types it has. */
 type Answer = TSchema | { description: string, content: Record<string, { schema: TSchema }> }
 
 /** The responses of a route: its own answers, the codes of its own failures, and those that any route has. */

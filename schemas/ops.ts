@@ -1,6 +1,6 @@
 import { Type, type Static } from '@sinclair/typebox'
 import { FiringSchema } from './alerts.ts'
-import { Enum, TimeSchema } from './common.ts'
+import { Enum, ETAG, TimeSchema } from './common.ts'
 
 export const HealthSchema = Type.Object({
   status: Type.Literal('ok'),
@@ -63,4 +63,4 @@ export const JwksSchema = Type.Object({
     alg: Type.Literal('EdDSA'),
     use: Type.Literal('sig')
   }, { title: 'Jwk', additionalProperties: false }))
-}, { title: 'Jwks', description: 'Public keys (RFC 7517)', additionalProperties: false })
+}, { title: 'Jwks', description: 'Public keys (RFC 7517)', headers: ETAG, additionalProperties: false })

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { IdSchema, Nullable, Text, TimeSchema } from './common.ts'
+import { ETAG, IdSchema, Nullable, Text, TimeSchema } from './common.ts'
 
 export const EmailSchema = Text({
   minLength: 3,
@@ -25,7 +25,7 @@ export const UserSchema = Type.Object({
   updatedAt: TimeSchema
 }, { title: 'User', additionalProperties: false })
 
-export const UserAnswerSchema = Type.Object({ user: UserSchema }, { title: 'UserAnswer', description: 'The user; ETag is the version', additionalProperties: false })
+export const UserAnswerSchema = Type.Object({ user: UserSchema }, { title: 'UserAnswer', description: 'The user', headers: ETAG, additionalProperties: false })
 
 export const RenameSchema = Type.Object({
   displayName: DisplayNameSchema

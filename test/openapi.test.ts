@@ -23,6 +23,8 @@ function * objectsOf (value: unknown): Generator<Json> {
 }
 
 const OPERATORS = /^\/(metrics|alerts)/
+// That all answers with a status have; the test of the contract is whether they do.
+const HEADERS: Record<string, string> = { 304: 'ETag', 401: 'WWW-Authenticate', 429: 'Retry-After', 503: 'Retry-After' }
 // Alertmanager's body, to which its later versions may add.
 const OPEN = '/alerts/webhook'
 
@@ -64,7 +66,7 @@ test('every operation says what it is, and all that it answers', async (t) => {
 
   for (const { path, method, operation } of operationsOf(document)) {
     const what = `${method} ${path}`
-    const { operationId, summary, description, responses, requestBody, security } = operation
+    const { operationId, summary, description, parameters = [], responses, requestBody, security } = operation
     t.match({ operationId, summary, description }, { operationId: /^[a-z][a-zA-Z]+$/, summary: /^.{4,}[^.]$/, description: /^.{8,}\.$/s }, what)
     t.ok(operation.tags.length === 1 && tags.includes(operation.tags[0]), what)
 
@@ -79,8 +81,10 @@ test('every operation says what it is, and all that it answers', async (t) => {
       isValid(schema, example, `${what} ${type}`)
     }
     for (const [status, response] of Object.entries<Json>(responses)) {
-      const { description, content = {} } = resolve(document, response)
+      const { description, headers = {}, content = {} } = resolve(document, response)
       t.match(description, /\w/, `${what} ${status}`)
+      const header = status === '200' && parameters.some(({ name }: Json) => name === 'if-none-match') ? 'ETag' : HEADERS[status]
+      if (header) t.ok(headers[header], `${what} ${status} ${header}`)
       t.equal(Object.keys(content).length > 0, !['204', '304'].includes(status), `${what} ${status}`)
       for (const [type, { schema, example, examples = { example: { value: example } } }] of Object.entries<Json>(content)) {
         if (type !== 'application/problem+json') continue

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import { PasswordProofSchema } from '../../schemas/auth.ts'
-import { answers, GUARDED } from '../../schemas/common.ts'
+import { answers, ETAG, GUARDED } from '../../schemas/common.ts'
 import { ConditionHeadersSchema, RenameSchema, UserAnswerSchema } from '../../schemas/users.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
@@ -14,7 +14,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       summary: 'Who I am',
       description: 'Carries a strong ETag.',
       headers: ConditionHeadersSchema,
-      response: answers({ 200: UserAnswerSchema, 304: Type.Null({ description: 'It is still this version' }) }, ...GUARDED, 'PRECONDITION_FAILED')
+      response: answers({ 200: UserAnswerSchema, 304: Type.Null({ description: 'It is still this version', headers: ETAG }) }, ...GUARDED, 'PRECONDITION_FAILED')
     }
   }, (request, reply) => {
     const found = app.users.get(request.user.id, request.headers)
