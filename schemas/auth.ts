@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { Text } from './common.ts'
+import { header, Text } from './common.ts'
 import { DisplayNameSchema, EmailSchema, UserSchema } from './users.ts'
 
 // The rules of a password have codes of their own; the bound of the body is the only one here.
@@ -39,4 +39,4 @@ const pair = {
   refreshExpiresIn: Type.Integer({ description: 'Life of the refresh token unless it is used, s', examples: [604_800] })
 }
 export const TokenPairSchema = Type.Object(pair, { title: 'TokenPair', description: 'A pair of tokens', additionalProperties: false })
-export const RegisteredSchema = Type.Object({ user: UserSchema, ...pair }, { title: 'Registered', description: 'The user and a pair of tokens', additionalProperties: false })
+export const RegisteredSchema = Type.Object({ user: UserSchema, ...pair }, { title: 'Registered', description: 'The user and a pair of tokens', headers: { Location: header('/me, relative to this path') }, additionalProperties: false })

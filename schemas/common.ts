@@ -68,7 +68,7 @@ const BELOW_ROUTING = { 414: 'A part of the path is too long', 417: 'No expectat
 export const NEW_PASSWORD: Code[] = ['PASSWORD_TOO_SHORT', 'PASSWORD_TOO_LONG', 'PASSWORD_COMMON']
 export const GUARDED: Code[] = ['UNAUTHORIZED', 'TOKEN_EXPIRED']
 
-const header = (description: string) => ({ type: 'string', description })
+export const header = (description: string) => ({ type: 'string', description })
 export const ETAG = { ETag: header('The version') }
 export const RETRY = { 'Retry-After': header('Seconds') }
 const HEADERS: Partial<Record<number, object>> = {

@@ -24,7 +24,7 @@ function * objectsOf (value: unknown): Generator<Json> {
 
 const OPERATORS = /^\/(metrics|alerts)/
 // That all answers with a status have; the test of the contract is whether they do.
-const HEADERS: Record<string, string> = { 304: 'ETag', 401: 'WWW-Authenticate', 429: 'Retry-After', 503: 'Retry-After' }
+const HEADERS: Record<string, string> = { 201: 'Location', 304: 'ETag', 401: 'WWW-Authenticate', 429: 'Retry-After', 503: 'Retry-After' }
 // Alertmanager's body, to which its later versions may add.
 const OPEN = '/alerts/webhook'
 

@@ -19,7 +19,8 @@ const register: FastifyPluginAsyncTypebox = async (app) => {
   }, async (request, reply) => {
     const draft = app.users.draft(request.body)
     const registered = await app.limits.spend(request, reply, [['register']], () => app.users.register(draft, request))
-    reply.code(201)
+    // Relative, so that it is right behind a prefix as well.
+    reply.code(201).header('location', '../me')
     return registered
   })
 }

@@ -6,6 +6,7 @@ test('a registration opens a session', async (t) => {
   const response = await post(app, '/auth/register', { email: ' Ada@Example.com ', password: PASSWORD, displayName: ' Ada ' })
 
   t.equal(response.statusCode, 201)
+  for (const prefix of ['', '/identity']) t.equal(new URL(String(response.headers.location), `http://localhost${prefix}/auth/register`).pathname, `${prefix}/me`)
   t.match(response.json(), { user: { email: 'Ada@Example.com', displayName: 'Ada' }, tokenType: 'Bearer', expiresIn: 900, refreshExpiresIn: 604_800 })
   const me = await app.inject({ url: '/me', headers: { authorization: `Bearer ${response.json().accessToken}` } })
   t.same(me.json().user, response.json().user)
