@@ -7,6 +7,8 @@ export type VirtualUser = ReturnType<typeof createVirtualUser>
 
 const RENEW_BEFORE_MS = 10_000
 const NAME_LENGTH = 16
+/** What an account is made from: 40 characters as base64url. */
+export const RANDOM_BYTES = 30
 const JSON_BODY = { 'content-type': 'application/json' }
 
 /** An account that nobody has; `random` is of 36 characters or more, none of which needs an escape. */
@@ -34,6 +36,15 @@ export function createVirtualUser (account: Account, newAccount: () => Account) 
     /** Its own, and those that it has registered and not deleted, as far as it knows. */
     accounts,
 
+    /** Whether its next request deletes an account that it has registered. */
+    get hasGuest () { return guestToken !== undefined },
+
+    /** Leaves what it has registered, and may not have deleted, to whoever asks. */
+    forgetGuests () {
+      guestToken = undefined
+      return accounts.splice(1)
+    },
+
     /** The session that came with its account. */
     adopt (first: Tokens) {
       tokens = first
@@ -58,11 +69,12 @@ export function createVirtualUser (account: Account, newAccount: () => Account) 
       const action = sent
       sent = undefined
       const isGood = status === ACTIONS[action!].success
-      if (action === 'register' && isGood) guestToken = tokensFrom(body).accessToken
-      if (action === 'leave' && isGood) guestToken = undefined
       if (action === (isGood ? 'leave' : 'register')) accounts.pop()
-      if (action === 'login' || action === 'refresh') tokens = isGood ? tokensFrom(body) : tokens
-      if (status === 401) tokens = undefined
+      if (action === 'register' && isGood) guestToken = tokensFrom(body).accessToken
+      if ((action === 'login' || action === 'refresh') && isGood) tokens = tokensFrom(body)
+      // To who has left, and got no answer, the next one is a 401.
+      if (action === 'leave' && (isGood || status === 401)) guestToken = undefined
+      else if (status === 401) tokens = undefined
     }
   }
 
