@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { runCommand, write, type Values } from '../command.ts'
-import { planOf, type Plan } from './plan.ts'
+import { sentenceOfLeft } from './answers.ts'
+import { planOf, sentenceOf, type Plan } from './plan.ts'
 import { createRange } from './range.ts'
 import { createService } from './service.ts'
 import { createTally } from './tally.ts'
@@ -16,7 +17,7 @@ const HELP = `Usage: npm run load -- [--profile smoke] [--url http://127.0.0.1:3
 
 Each user sends one request a second: 84 % GET /me, 8 % refresh, 4 % /health, 3 % login, 1 % registration, whose account is deleted again.
 The answers are judged by the objectives of the alerts, and refusals of logins in stress and spike by how fast they are. Exit code 1: one is missed.
-The users are made before and deleted after it, also after Ctrl-C.
+The users are made before and deleted after it, also after Ctrl-C; a second one says which are left.
 
   --seconds N   the same in N seconds
   --yes         the service is not on this machine, and nobody needs it: never production
@@ -24,6 +25,7 @@ The users are made before and deleted after it, also after Ctrl-C.
 The limits have to be out of the way of one address; deploy/PLAYBOOK.md (Load) has the settings. The same with k6: deploy/load/k6.ts.
 `
 const TIMES_TOLD = 30
+const TWIN_MS = 250
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 const tell = (line: string) => process.stderr.write(`${line}\n`)
@@ -33,12 +35,12 @@ process.exitCode = await runCommand({ help: HELP, options, verbs: { '': { option
 
 async function load (_: string[], { profile, url, seconds, yes }: Values) {
   const plan = planOf({ profile, url, seconds, isSure: Boolean(yes) } as Parameters<typeof planOf>[0])
-  const service = createService(plan.origin)
-  const build = await service.look()
-  tell(`${plan.profile}: ${plan.users} users are made at ${plan.origin} (argon2: ${build}), and send ${plan.requests} requests in ${plan.seconds} s`)
-
   const interrupted = new AbortController()
-  for (const name of SIGNALS) process.on(name, () => interrupted.abort())
+  const abandoned = new AbortController()
+  const service = createService(plan.origin, abandoned.signal)
+  tell(sentenceOf(plan, await service.look()))
+
+  hear(interrupted, abandoned)
   const users: VirtualUser[] = []
   const failure: Error | undefined = await service.makeUsers(plan.users, users, interrupted.signal)
     .then(() => run(plan, users, interrupted.signal)).catch((error) => error)
@@ -46,8 +48,20 @@ async function load (_: string[], { profile, url, seconds, yes }: Values) {
   const accounts = users.flatMap((user) => user.accounts)
   tell(`${accounts.length} accounts are deleted`)
   const left = await service.remove(accounts)
-  const sentences = [failure?.message, left.length > 0 && `Accounts are left, which npm run users deletes: ${left.map(({ email }) => email).join(' ')}`].filter(Boolean)
+  const sentences = [failure?.message, left.length > 0 && sentenceOfLeft(left)].filter(Boolean)
   if (sentences.length > 0) throw new Error(sentences.join('. '))
+}
+
+/** A first signal ends the load, a second one what is done after it. What npm passes on of a Ctrl-C, beside the terminal, is no second one. */
+function hear (interrupted: AbortController, abandoned: AbortController) {
+  let heardAt: number | undefined
+  const take = () => {
+    const now = performance.now()
+    heardAt ??= now
+    interrupted.abort()
+    if (now - heardAt > TWIN_MS) abandoned.abort()
+  }
+  for (const name of SIGNALS) process.on(name, take)
 }
 
 /** Sends what is planned, tells how it goes, and shows what came of it. */

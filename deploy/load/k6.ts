@@ -6,17 +6,17 @@ import { b64encode } from 'k6/encoding'
 import exec from 'k6/execution'
 import http, { type RefinedResponse } from 'k6/http'
 import { Counter, Rate } from 'k6/metrics'
+import { buildOf, MOST_TRIES, refusalOf, secondsToWait, sentenceOfLeft, type Answer } from './answers.ts'
 import { ACTIONS, ANSWER_SECONDS, OBJECTIVES, objectiveNames, type Action, type Stage } from './mix.ts'
-import { actionAt, judge, limitedBy, planOf } from './plan.ts'
-import { accountFrom, createVirtualUser, leave, logIn, register, tokensFrom, type Account, type Request, type Tokens, type VirtualUser } from './virtual-user.ts'
+import { actionAt, judge, planOf, sentenceOf } from './plan.ts'
+import { accountFrom, createVirtualUser, leave, logIn, RANDOM_BYTES, register, tokensFrom, type Account, type Request, type Tokens, type VirtualUser } from './virtual-user.ts'
 import type { Options, RampingArrivalRateScenario } from 'k6/options'
 
 type Member = { account: Account, tokens: Tokens }
 type Data = { members: Member[] }
 
-const RANDOM_BYTES = 30
-const MOST_TRIES = 10
-const MOST_WAIT_SECONDS = 60
+// A virtual user that deletes what it has registered, while logins are refused, comes again until it may.
+const GUEST_SECONDS = 60
 const { PROFILE, BASE_URL, SECONDS, YES } = __ENV
 const plan = planOf({ profile: PROFILE, url: BASE_URL, seconds: SECONDS, isSure: YES === '1' })
 
@@ -42,19 +42,16 @@ export const options: Options = {
 
 /** Registers the users. Where it cannot, k6 calls no teardown, so that it deletes by itself what it has made. */
 export function setup (): Data {
-  const ready = http.get(`${plan.origin}/ready`)
-  if (ready.status !== 200) throw new Error(`${plan.origin} is not ready: ${ready.error || ready.body}`)
-  const status = http.get(`${plan.origin}/status`, { headers: { accept: 'application/json' } })
-  console.log(`${plan.profile}: ${plan.users} users are made at ${plan.origin} (argon2: ${status.json('hashing.build')}), and send ${plan.requests} requests in ${plan.seconds} s`)
+  console.log(sentenceOf(plan, buildOf(plan.origin, get('/ready'), get('/status'))))
   // A threshold on what had nothing to judge would be missed.
   for (const objective of judged) missed.add(false, { objective })
 
   const accounts = Array.from({ length: plan.users }, newAccount)
   const members = accounts.map((account, at) => {
     const answer = patiently(register(account))
-    if (answer.status === ACTIONS.register.success) return { account, tokens: tokensFrom(textOf(answer)) }
+    if (answer.status === ACTIONS.register.success) return { account, tokens: tokensFrom(answer.body) }
     accounts.slice(0, at + 1).forEach(remove)
-    throw new Error(refusalOf(answer))
+    throw new Error(refusalOf('POST /auth/register', answer))
   })
   return { members }
 }
@@ -68,8 +65,8 @@ export function flood (data: Data) {
 }
 
 export function teardown ({ members }: Data) {
-  const left = members.filter(({ account }) => !remove(account))
-  if (left.length > 0) throw new Error(`Accounts are left: ${left.map(({ account }) => account.email).join(' ')}`)
+  const left = members.map(({ account }) => account).filter((account) => !remove(account))
+  if (left.length > 0) throw new Error(sentenceOfLeft(left))
 }
 
 // Each virtual user has a module of its own.
@@ -79,10 +76,9 @@ function play ({ members }: Data, wanted: Action) {
   if (!user) user = join(members[(exec.vu.idInTest - 1) % members.length]!)
   ask(user, wanted)
   // What it has registered has to go now: nobody knows whether this virtual user is wanted again, and the teardown does not know of it.
-  for (let tries = 1; user.accounts.length > 1 && tries < MOST_TRIES; tries++) {
-    if (tries > 1) sleep(1)
-    ask(user, wanted)
-  }
+  if (user.hasGuest) ask(user, wanted)
+  const left = user.forgetGuests().filter((guest) => !remove(guest))
+  if (left.length > 0) console.error(sentenceOfLeft(left))
 }
 
 function join ({ account, tokens }: Member) {
@@ -94,47 +90,47 @@ function join ({ account, tokens }: Member) {
 function ask (asking: VirtualUser, wanted: Action) {
   const request = asking.next(wanted)
   const answer = send(request)
-  if (answer.status !== 0) asking.take(answer.status, textOf(answer))
-  const { kind, missed: of } = judge(request.action, { status: answer.status, ms: answer.timings.duration, retryAfter: answer.headers['Retry-After'] }, plan)
-  if (kind === 'limited') exec.test.abort(refusalOf(answer))
+  if (answer.status !== 0) asking.take(answer.status, answer.body)
+  const { kind, missed: of } = judge(request.action, answer, plan)
+  if (kind === 'limited') exec.test.abort(refusalOf(request.path, answer))
   if (kind === 'refused') refused.add(1)
   for (const [objective, isMissed] of Object.entries(of)) missed.add(isMissed, { objective })
 }
 
-/** Deletes an account, and says whether it is gone. */
+/** Deletes an account, and says whether it is gone: one that was never made, or was deleted already, cannot log in. */
 function remove (account: Account) {
   const answer = patiently(logIn(account))
   if (answer.status !== ACTIONS.login.success) return answer.status === 401
-  return patiently(leave(account, tokensFrom(textOf(answer)).accessToken)).status === ACTIONS.leave.success
+  return patiently(leave(account, tokensFrom(answer.body).accessToken)).status === ACTIONS.leave.success
 }
 
 /** Comes again when the service says so. */
 function patiently (request: Request) {
   for (let tries = 1; ; tries++) {
     const answer = send(request)
-    const isAskedTo = answer.status === 503 || (answer.status === 429 && request.action !== 'register')
-    const waitSeconds = Number(answer.headers['Retry-After'])
-    if (!isAskedTo || tries === MOST_TRIES || !(waitSeconds <= MOST_WAIT_SECONDS)) return answer
-    sleep(waitSeconds)
+    const seconds = secondsToWait(request.action, answer)
+    if (seconds === undefined || tries === MOST_TRIES) return answer
+    sleep(seconds)
   }
+}
+
+function get (path: string) {
+  return answerOf(http.get(`${plan.origin}${path}`, { headers: { accept: 'application/json' }, redirects: 0 }))
 }
 
 function send ({ action, method, path, headers, body }: Request) {
   const { success } = ACTIONS[action]
-  return http.request(method, `${plan.origin}${path}`, body, {
+  return answerOf(http.request(method, `${plan.origin}${path}`, body, {
     headers,
     timeout: `${ANSWER_SECONDS}s`,
+    redirects: 0,
     tags: { name: `${method} ${path}` },
     responseCallback: http.expectedStatuses(success, ...(plan.hasFlood ? [503] : []))
-  })
+  }))
 }
 
-function refusalOf ({ status, error, headers }: RefinedResponse<undefined>) {
-  return status === 429 ? limitedBy(headers['Ratelimit-Policy']) : `The service answers ${status || error}`
-}
-
-function textOf ({ body }: RefinedResponse<undefined>) {
-  return String(body ?? '')
+function answerOf ({ status, timings, body, error, headers }: RefinedResponse<undefined>): Answer & { ms: number } {
+  return { status, ms: timings.duration, body: String(body || error), retryAfter: headers['Retry-After'], policy: headers['Ratelimit-Policy'] }
 }
 
 function newAccount () {
@@ -149,6 +145,6 @@ function scenarioOf (who: keyof Pick<Stage, 'users' | 'logins'>): RampingArrival
     timeUnit: '1s',
     preAllocatedVUs: Math.max(...plan.stages.map((stage) => stage[who])),
     stages: plan.stages.flatMap((stage) => [{ duration: '0s', target: stage[who] }, { duration: `${stage.seconds}s`, target: stage[who] }]),
-    gracefulStop: `${ANSWER_SECONDS}s`
+    gracefulStop: `${GUEST_SECONDS}s`
   }
 }

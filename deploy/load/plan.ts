@@ -1,4 +1,4 @@
-import { ACTIONS, actionNames, MOST_SECONDS, OBJECTIVES, PROFILES, profileNames, SETTINGS, type Action, type Objective, type Profile, type Stage } from './mix.ts'
+import { ACTIONS, actionNames, MOST_SECONDS, OBJECTIVES, PROFILES, profileNames, type Action, type Objective, type Profile, type Stage } from './mix.ts'
 
 export type Plan = { origin: string, profile: Profile, stages: Stage[], hasFlood: boolean, users: number, seconds: number, requests: number }
 type Asked = { url?: string | undefined, profile?: string | undefined, seconds?: string | undefined, isSure: boolean }
@@ -28,6 +28,10 @@ export function planOf ({ url = 'http://127.0.0.1:3000', profile = 'smoke', seco
   }
 }
 
+/** What is about to be done. */
+export const sentenceOf = ({ profile, users, origin, requests, seconds }: Plan, build: string) =>
+  `${profile}: ${users} users are made at ${origin} (argon2: ${build}), and send ${requests} requests in ${seconds} s`
+
 /** One of a hundred by its share; `random` is at least 0 and less than 1. */
 export function actionAt (random: number): Action {
   let rest = random * 100
@@ -43,14 +47,6 @@ export function judge (action: Action, { status, ms, retryAfter }: Answer, { has
   if (status === 503 && hasFlood && objective === 'hashing-latency' && retryAfter) return { kind: 'refused', missed: { refusals: isSlow('refusals') } }
   if (status !== success) return { kind: 'failed', missed: { availability: true } }
   return { kind: 'good', missed: { availability: false, [objective]: isSlow(objective) } }
-}
-
-/** Why a 429 ends it, by the RateLimit-Policy of the answer: `"address";q=60;w=60`. */
-export function limitedBy (policy = '') {
-  const [, limit = '', quota, window] = /^"([\w-]+)";q=(\d+);w=(\d+)/.exec(policy) ?? []
-  const setting = SETTINGS[limit]
-  if (!setting) return 'Something before the service answers 429: let the load past it, or it measures that limit alone'
-  return `The limit of ${quota} in ${window} s (${limit}) answers 429, and nothing else would be measured: raise ${setting} of the instance under load`
 }
 
 /** `99.9 % are answered, and as they should be`. */

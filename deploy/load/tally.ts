@@ -1,6 +1,7 @@
 import { createHistogram } from 'node:perf_hooks'
+import { limitedBy } from './answers.ts'
 import { ACTIONS, actionNames, objectiveNames, OBJECTIVES, type Action, type Objective } from './mix.ts'
-import { judge, limitedBy, percent, promiseOf, type Plan } from './plan.ts'
+import { judge, percent, promiseOf, type Plan } from './plan.ts'
 
 type Answer = { status: number, ms: number, retryAfter?: string | undefined, policy?: string | undefined }
 

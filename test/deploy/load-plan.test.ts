@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { parse } from 'yaml'
+import { buildOf, limitedBy, refusalOf, secondsToWait } from '../../deploy/load/answers.ts'
 import { ACTIONS, actionNames, MOST_SECONDS, OBJECTIVES, PROFILES, profileNames, SETTINGS } from '../../deploy/load/mix.ts'
-import { actionAt, judge, limitedBy, planOf } from '../../deploy/load/plan.ts'
+import { actionAt, judge, planOf, sentenceOf } from '../../deploy/load/plan.ts'
 import { accountFrom, createVirtualUser, tokensFrom } from '../../deploy/load/virtual-user.ts'
 import { EnvSchema } from '../../plugins/config/index.ts'
 
@@ -77,6 +78,27 @@ test('an answer is judged by what was asked', async (t) => {
     ['register', { status: 200, ms: 5 }, calm], ['me', { status: 0, ms: 0 }, calm]
   ] as const) t.same(judge(action, answer, plan), { kind: 'failed', missed: { availability: true } })
   t.same(judge('login', { status: 429, ms: 5, retryAfter: '2' }, flood), { kind: 'limited', missed: {} })
+})
+
+test('it says what it is about to do', async (t) => {
+  t.equal(sentenceOf(planOf({ isSure: false }), 'native'), 'smoke: 10 users are made at http://127.0.0.1:3000 (argon2: native), and send 300 requests in 30 s')
+})
+
+test('only microts is loaded, once it is ready', async (t) => {
+  const [url, up] = ['http://localhost', { status: 200, body: '{"hashing":{"build":"native"}}' }]
+  t.equal(buildOf(url, up, up), 'native')
+  t.throws(() => buildOf(url, { status: 308, body: '<html>' }, up), { message: 'http://localhost is not ready: 308 <html>' })
+  t.throws(() => buildOf(url, { status: 0, body: 'connection refused' }, up), { message: 'http://localhost is not ready: connection refused' })
+  t.throws(() => buildOf(url, up, { status: 404, body: '' }), { message: 'GET /status answers 404' })
+  for (const body of ['<html>', '{}', 'null']) t.throws(() => buildOf(url, up, { status: 200, body }), { message: 'http://localhost is not microts' }, body)
+  t.equal(refusalOf('GET /status', { status: 0, body: 'timeout' }), 'GET /status answers timeout')
+})
+
+test('it comes again where the service says when, and that is soon', async (t) => {
+  for (const [action, status, retryAfter, seconds] of [
+    ['login', 503, '2', 2], ['login', 429, '60', 60], ['register', 503, '0', 0], ['register', 429, '2', undefined],
+    ['login', 503, '61', undefined], ['login', 503, undefined, undefined], ['login', 503, 'Fri, 01 Jan 2038 00:00:00 GMT', undefined], ['login', 401, '2', undefined]
+  ] as const) t.equal(secondsToWait(action, { status, body: '', retryAfter }), seconds, `${action} ${status} ${retryAfter}`)
 })
 
 test('each limit has its setting', async (t) => {

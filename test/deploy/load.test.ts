@@ -1,8 +1,10 @@
+import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
 import { test } from 'tap'
 import { eventually } from '../eventually.ts'
 import { databaseUrl, settings, sql } from '../helper.ts'
 import { freePort } from '../port.ts'
-import { listening, preload, ready, run, start } from '../processes.ts'
+import { listening, preload, ready, run, signalTwice, start } from '../processes.ts'
 import type { Test } from 'tap'
 
 const LOAD = 'deploy/load/autocannon.ts'
@@ -101,7 +103,7 @@ test('Ctrl-C ends it with what it has so far, and no account is left', async (t)
   const interrupt = async (when: string, ...args: string[]) => {
     const command = start(t, LOAD, ['--url', url, ...args])
     await eventually(() => command.stderr.includes(when))
-    command.child.kill('SIGINT')
+    await signalTwice(command, 'SIGINT')
     return command.ended
   }
 
@@ -121,6 +123,23 @@ test('Ctrl-C ends it with what it has so far, and no account is left', async (t)
     t.ok(Number(made) < 600, `${made} were made`)
     t.equal(await users(), 0)
   })
+})
+
+test('a second Ctrl-C ends the clean-up as well, and it says what is left', async (t) => {
+  const server = serve(t)
+  const command = start(t, LOAD, ['--url', await ready(server)])
+  await eventually(() => command.stderr.includes('  1 s: '))
+  server.child.kill('SIGSTOP')
+  t.teardown(() => server.child.kill('SIGCONT'))
+  await signalTwice(command, 'SIGINT')
+  await eventually(() => / accounts are deleted\n/.test(command.stderr))
+  await delay(300)
+  command.child.kill('SIGINT')
+  const secondAt = performance.now()
+  const { code, stderr } = await command.ended
+  t.ok(performance.now() - secondAt < 5000, 'it waits for no answer')
+  t.equal(code, 1)
+  t.match(stderr, /\nEnded early: nothing is judged\. Accounts are left, which npm run users deletes:( load-\S+@example\.com){10,}\n$/)
 })
 
 test('a service that cannot take traffic is not loaded', async (t) => {
