@@ -11,11 +11,12 @@ const HELP = `Usage: npm run load -- [--profile smoke] [--url http://127.0.0.1:3
 
   smoke    10 users for 30 s: does it work
   load     100 users for 5 minutes: an ordinary day
-  stress   100 to 400 users for a minute each, and half as many logins a second: where it ends
+  stress   100 to 400 users for a minute each, and a flood of logins by twice as many: where it ends
   soak     50 users for an hour: does anything grow
-  spike    300 logins a second for a minute between quiet times: is it good again
+  spike    a flood of logins by 1000 for a minute between quiet times: is it good again
 
 Each user sends one request a second: 84 % GET /me, 8 % refresh, 4 % /health, 3 % login, 1 % registration, whose account is deleted again.
+In a flood each logs in as soon as the answer to the last is there, once a second at most.
 The answers are judged by the objectives of the alerts, and refusals of logins in stress and spike by how fast they are. Exit code 1: one is missed.
 The users are made before and deleted after it, also after Ctrl-C; a second one says which are left.
 
@@ -73,7 +74,7 @@ async function run (plan: Plan, users: VirtualUser[], interrupted: AbortSignal) 
   const range = createRange(plan.origin, tally, interrupted)
   for (const stage of plan.stages) {
     if (range.isOver()) break
-    tell(`  ${Math.round(elapsedSeconds())} s: ${stage.users} requests a second${stage.logins ? ` and ${stage.logins} logins` : ''} for ${stage.seconds} s`)
+    tell(`  ${Math.round(elapsedSeconds())} s: ${stage.users} requests a second${stage.flood ? ` and logins of ${stage.flood}` : ''} for ${stage.seconds} s`)
     await range.fire(stage, users)
   }
   clearInterval(timer)

@@ -10,7 +10,7 @@ import { buildOf, MOST_TRIES, refusalOf, secondsToWait, sentenceOfLeft, type Ans
 import { ACTIONS, ANSWER_SECONDS, OBJECTIVES, objectiveNames, type Action, type Stage } from './mix.ts'
 import { actionAt, judge, planOf, sentenceOf } from './plan.ts'
 import { accountFrom, createVirtualUser, leave, logIn, RANDOM_BYTES, register, tokensFrom, type Account, type Request, type Tokens, type VirtualUser } from './virtual-user.ts'
-import type { Options, RampingArrivalRateScenario } from 'k6/options'
+import type { Options, RampingArrivalRateScenario, RampingVUsScenario } from 'k6/options'
 
 type Member = { account: Account, tokens: Tokens }
 type Data = { members: Member[] }
@@ -28,12 +28,12 @@ const judged = objectiveNames.filter((name) => name !== 'schedule')
 
 export const options: Options = {
   scenarios: {
-    mix: { ...scenarioOf('users'), exec: 'mix' },
-    ...(plan.hasFlood && { flood: { ...scenarioOf('logins'), exec: 'flood' } })
+    mix: mixScenario(),
+    ...(plan.hasFlood && { flood: floodScenario() })
   },
   thresholds: {
     ...Object.fromEntries(judged.map((objective) => [`missed{objective:${objective}}`, [`rate<=${OBJECTIVES[objective].budget}`]])),
-    dropped_iterations: [`count<=${plan.requests * OBJECTIVES.schedule.budget}`]
+    'dropped_iterations{scenario:mix}': [`count<=${plan.requests * OBJECTIVES.schedule.budget}`]
   },
   summaryTrendStats: ['med', 'p(99)', 'max'],
   setupTimeout: '10m',
@@ -60,8 +60,12 @@ export function mix (data: Data) {
   play(data, actionAt(Math.random()))
 }
 
+/** Once a second at most, and not all at the beginning of one. */
 export function flood (data: Data) {
+  if (exec.vu.iterationInScenario === 0) sleep(Math.random())
+  const begunAt = Date.now()
   play(data, 'login')
+  sleep(Math.max(0, 1 - (Date.now() - begunAt) / 1000))
 }
 
 export function teardown ({ members }: Data) {
@@ -137,14 +141,31 @@ function newAccount () {
   return accountFrom(b64encode(randomBytes(RANDOM_BYTES), 'rawurl'))
 }
 
-/** As many a second as there are users; a stage of no time is a step. */
-function scenarioOf (who: keyof Pick<Stage, 'users' | 'logins'>): RampingArrivalRateScenario {
+/** As many requests a second as there are users; a stage of no time is a step. */
+function mixScenario (): RampingArrivalRateScenario {
   return {
     executor: 'ramping-arrival-rate',
-    startRate: plan.stages[0]![who],
+    exec: 'mix',
+    startRate: plan.stages[0]!.users,
     timeUnit: '1s',
-    preAllocatedVUs: Math.max(...plan.stages.map((stage) => stage[who])),
-    stages: plan.stages.flatMap((stage) => [{ duration: '0s', target: stage[who] }, { duration: `${stage.seconds}s`, target: stage[who] }]),
+    preAllocatedVUs: Math.max(...plan.stages.map(({ users }) => users)),
+    stages: stepsOf('users'),
     gracefulStop: `${GUEST_SECONDS}s`
   }
+}
+
+/** As many users as there are; who waits when the stage is over gets the answer. */
+function floodScenario (): RampingVUsScenario {
+  return {
+    executor: 'ramping-vus',
+    exec: 'flood',
+    startVUs: plan.stages[0]!.flood,
+    stages: stepsOf('flood'),
+    gracefulRampDown: `${ANSWER_SECONDS}s`,
+    gracefulStop: `${ANSWER_SECONDS}s`
+  }
+}
+
+function stepsOf (who: keyof Pick<Stage, 'users' | 'flood'>) {
+  return plan.stages.flatMap((stage) => [{ duration: '0s', target: stage[who] }, { duration: `${stage.seconds}s`, target: stage[who] }])
 }

@@ -22,22 +22,23 @@ export const ACTIONS = {
 export type Action = keyof typeof ACTIONS
 export const actionNames = Object.keys(ACTIONS) as Action[]
 
-/** Each of the `users` sends one request a second; meanwhile `logins` others log in once a second, whatever the answer is. */
-export type Stage = { seconds: number, users: number, logins: number }
+/** Each of the `users` sends one request a second; meanwhile a `flood` of others log in as soon as they have an answer, whatever it is, once a second at most. */
+export type Stage = { seconds: number, users: number, flood: number }
 
 export const PROFILES = {
-  smoke: [{ seconds: 30, users: 10, logins: 0 }],
-  load: [{ seconds: 300, users: 100, logins: 0 }],
-  stress: [100, 200, 300, 400].map((users) => ({ seconds: 60, users, logins: users / 2 })),
-  soak: [{ seconds: 3600, users: 50, logins: 0 }],
-  spike: [{ seconds: 30, users: 50, logins: 0 }, { seconds: 60, users: 200, logins: 300 }, { seconds: 60, users: 50, logins: 0 }]
+  smoke: [{ seconds: 30, users: 10, flood: 0 }],
+  load: [{ seconds: 300, users: 100, flood: 0 }],
+  stress: [100, 200, 300, 400].map((users) => ({ seconds: 60, users, flood: 2 * users })),
+  soak: [{ seconds: 3600, users: 50, flood: 0 }],
+  spike: [{ seconds: 30, users: 50, flood: 0 }, { seconds: 60, users: 200, flood: 1000 }, { seconds: 60, users: 50, flood: 0 }]
 } satisfies Record<string, Stage[]>
 export type Profile = keyof typeof PROFILES
 export const profileNames = Object.keys(PROFILES) as Profile[]
 
 /**
  * What part of the requests may miss each objective. The first three are those of deploy/prometheus/rules/objectives.yml.
- * A refusal is a 503 with Retry-After where a profile has more logins than can be hashed; what was not sent in time tells of a client that is too slow.
+ * A refusal is a 503 with Retry-After where a profile has more logins than can be hashed. What users did not send in time tells of a client, or of answers,
+ * too slow for it; how much a flood sends is up to the answers.
  */
 export const OBJECTIVES = {
   availability: { budget: 0.001, withinMs: undefined, promise: 'are answered, and as they should be' },

@@ -1,5 +1,6 @@
 import { ACTIONS, actionNames, MOST_SECONDS, OBJECTIVES, PROFILES, profileNames, type Action, type Objective, type Profile, type Stage } from './mix.ts'
 
+/** `users` are all that are made; `requests` are those that they send but for a flood. */
 export type Plan = { origin: string, profile: Profile, stages: Stage[], hasFlood: boolean, users: number, seconds: number, requests: number }
 type Asked = { url?: string | undefined, profile?: string | undefined, seconds?: string | undefined, isSure: boolean }
 type Answer = { status: number, ms: number, retryAfter?: string | undefined }
@@ -21,16 +22,16 @@ export function planOf ({ url = 'http://127.0.0.1:3000', profile = 'smoke', seco
     origin,
     profile,
     stages,
-    hasFlood: stages.some(({ logins }) => logins > 0),
-    users: most(stages, 'users') + most(stages, 'logins'),
+    hasFlood: stages.some(({ flood }) => flood > 0),
+    users: most(stages, 'users') + most(stages, 'flood'),
     seconds: sum(stages, ({ seconds }) => seconds),
-    requests: sum(stages, ({ seconds, users, logins }) => seconds * (users + logins))
+    requests: sum(stages, ({ seconds, users }) => seconds * users)
   }
 }
 
 /** What is about to be done. */
-export const sentenceOf = ({ profile, users, origin, requests, seconds }: Plan, build: string) =>
-  `${profile}: ${users} users are made at ${origin} (argon2: ${build}), and send ${requests} requests in ${seconds} s`
+export const sentenceOf = ({ profile, users, origin, requests, hasFlood, seconds }: Plan, build: string) =>
+  `${profile}: ${users} users are made at ${origin} (argon2: ${build}), and send ${requests} requests${hasFlood ? ' and a flood of logins' : ''} in ${seconds} s`
 
 /** One of a hundred by its share; `random` is at least 0 and less than 1. */
 export function actionAt (random: number): Action {
@@ -64,5 +65,5 @@ function isProfile (name: string): name is Profile {
   return (profileNames as string[]).includes(name)
 }
 
-const most = (stages: Stage[], what: 'users' | 'logins') => Math.max(...stages.map((stage) => stage[what]))
+const most = (stages: Stage[], what: 'users' | 'flood') => Math.max(...stages.map((stage) => stage[what]))
 const sum = (stages: Stage[], figure: (stage: Stage) => number) => stages.reduce((total, stage) => total + figure(stage), 0)

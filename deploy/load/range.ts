@@ -1,13 +1,15 @@
+import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import autocannon, { type Client, type Instance } from 'autocannon'
 import { ANSWER_SECONDS, type Action, type Stage } from './mix.ts'
 import { actionAt } from './plan.ts'
 import type { createTally } from './tally.ts'
-import type { Request, VirtualUser } from './virtual-user.ts'
+import type { VirtualUser } from './virtual-user.ts'
 import type { EventEmitter } from 'node:events'
 import type { IncomingHttpHeaders } from 'node:http'
 
-type Tally = ReturnType<typeof createTally>
+type Tally = Pick<ReturnType<typeof createTally>, 'limit' | 'sent' | 'take'>
+type Part = { seconds: number, isFlood: boolean }
 
 const COHORTS = 10
 const SAMPLE_MS = 100
@@ -20,61 +22,81 @@ export function createRange (url: string, tally: Tally, interrupted: AbortSignal
 
   return { fire, isOver }
 
-  /** Ends when each user has sent what the stage wants of it, and has the answers. */
-  async function fire ({ seconds, users, logins }: Stage, all: VirtualUser[]) {
+  /** Ends when each user has sent what the stage wants of it, and has the answers. The flood ends with the stage, whoever still waits. */
+  async function fire ({ seconds, users, flood }: Stage, all: VirtualUser[]) {
     await Promise.all([
-      volley(all.slice(0, users), seconds, () => actionAt(Math.random())),
-      volley(all.slice(all.length - logins), seconds, () => 'login')
+      volley(all.slice(0, users), { seconds, isFlood: false }),
+      volley(all.slice(all.length - flood), { seconds, isFlood: true })
     ])
   }
 
-  async function volley (users: VirtualUser[], seconds: number, wanted: () => Action) {
+  async function volley (users: VirtualUser[], part: Part) {
     const count = Math.min(COHORTS, users.length)
     await Promise.all(Array.from({ length: count }, async (_, at) => {
       await delay(1000 * at / count, undefined, { signal: interrupted }).catch(() => {})
-      if (!isOver()) await shoot(users.filter((_, i) => i % count === at), seconds, wanted)
+      if (!isOver()) await shoot(users.filter((_, i) => i % count === at), part)
     }))
   }
 
-  async function shoot (users: VirtualUser[], seconds: number, wanted: () => Action) {
+  async function shoot (users: VirtualUser[], part: Part) {
     const waiting = users.values()
+    const duration = part.seconds + (part.isFlood ? 0 : ANSWER_SECONDS)
+    const endsAt = performance.now() + 1000 * duration
     const { promise, resolve } = Promise.withResolvers<unknown>()
     const cannon = autocannon({
       url,
       connections: users.length,
       connectionRate: 1,
-      maxConnectionRequests: seconds,
-      duration: seconds + ANSWER_SECONDS,
+      maxConnectionRequests: part.seconds,
+      duration,
       timeout: ANSWER_SECONDS,
       sampleInt: SAMPLE_MS,
       bailout: MOST_ERRORS,
-      setupClient: (client) => drive(client, waiting.next().value!, wanted)
+      setupClient: (client) => drive(client, waiting.next().value!, part, endsAt)
     }, resolve)
     firing.add(cannon)
     await promise
     firing.delete(cannon)
   }
 
-  function drive (client: Client, user: VirtualUser, wanted: () => Action) {
-    let request: Request
-    let answer: { status: number, retryAfter?: string | undefined, policy?: string | undefined }
-    client.on('response', (status, bytes, ms) => {
-      tally.take(request.action, { ...answer, ms })
-      if (isOver()) cease()
-    })
-    // The types leave these two out.
-    for (const event of ['timeout', 'connError']) (client as EventEmitter).on(event, () => tally.take(request.action, { status: 0, ms: 0 }))
+  function drive (client: Client, user: VirtualUser, { seconds, isFlood }: Part, endsAt: number) {
+    let count = 0
+    let pending: { action: Action, sentAt: number } | undefined
     client.setRequests([{
       setupRequest (defaults) {
-        request = user.next(wanted())
-        tally.sent(request.action)
-        return { ...defaults, ...request }
+        forgo()
+        return { ...defaults, ...begin() }
       },
       onResponse (status, body, _, headers) {
+        const { action, sentAt } = pending!
+        pending = undefined
         user.take(status, body)
-        answer = { status, retryAfter: headerOf(headers, 'retry-after'), policy: headerOf(headers, 'ratelimit-policy') }
+        tally.take(action, { status, ms: performance.now() - sentAt, retryAfter: headerOf(headers, 'retry-after'), policy: headerOf(headers, 'ratelimit-policy') })
+        if (isOver()) cease()
       }
     }])
+    const events: EventEmitter = client      // its own types leave this one out
+    events.on('done', () => {
+      if (isOver() || performance.now() >= endsAt) return
+      // Given up on, for want of a connection: so nobody answers what it was about to send.
+      if (!pending && count < seconds) begin()
+      forgo()
+    })
+
+    // Autocannon sets the first one up before it connects, and times the handshake with it: no objective judges GET /health.
+    function begin () {
+      const request = user.next(count === 0 ? 'health' : isFlood ? 'login' : actionAt(Math.random()))
+      count++
+      tally.sent(request.action, { isPlanned: !isFlood })
+      pending = { action: request.action, sentAt: performance.now() }
+      return request
+    }
+
+    /** A request that still waits when the next one is sent, or when there is none to come, has lost its connection, or its patience. */
+    function forgo () {
+      if (pending) tally.take(pending.action, { status: 0, ms: 0 })
+      pending = undefined
+    }
   }
 
   function cease () {

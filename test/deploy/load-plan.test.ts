@@ -5,6 +5,7 @@ import { parse } from 'yaml'
 import { buildOf, limitedBy, refusalOf, secondsToWait } from '../../deploy/load/answers.ts'
 import { ACTIONS, actionNames, MOST_SECONDS, OBJECTIVES, PROFILES, profileNames, SETTINGS } from '../../deploy/load/mix.ts'
 import { actionAt, judge, planOf, sentenceOf } from '../../deploy/load/plan.ts'
+import { createTally } from '../../deploy/load/tally.ts'
 import { accountFrom, createVirtualUser, tokensFrom } from '../../deploy/load/virtual-user.ts'
 import { EnvSchema } from '../../plugins/config/index.ts'
 
@@ -34,8 +35,8 @@ test('every profile ends by itself, and makes a number of users that can be made
   for (const profile of profileNames) {
     const plan = planOf({ profile, isSure: false })
     t.ok(plan.seconds > 0 && plan.seconds <= MOST_SECONDS, profile)
-    t.ok(plan.users > 0 && plan.users <= 1000, profile)
-    t.equal(plan.requests, PROFILES[profile].reduce((sum, { seconds, users, logins }) => sum + seconds * (users + logins), 0))
+    t.ok(plan.users > 0 && plan.users <= 1200, profile)
+    t.equal(plan.requests, PROFILES[profile].reduce((sum, { seconds, users }) => sum + seconds * users, 0))
     t.equal(plan.hasFlood, ['stress', 'spike'].includes(profile))
     const short = planOf({ profile, isSure: false, seconds: '10' })
     t.ok(short.seconds <= 10 && short.seconds >= 5, profile)
@@ -80,8 +81,23 @@ test('an answer is judged by what was asked', async (t) => {
   t.same(judge('login', { status: 429, ms: 5, retryAfter: '2' }, flood), { kind: 'limited', missed: {} })
 })
 
+test('the schedule is that of the users, and the times are those of good answers', async (t) => {
+  const plan = planOf({ profile: 'spike', seconds: '5', isSure: false })
+  const tally = createTally(plan)
+  for (let sent = 0; sent < plan.requests; sent++) tally.sent('login', { isPlanned: false })
+  t.same(tally.missed(), ['schedule'], 'the flood makes up for nothing')
+  t.match(tally.verdicts(['schedule']), /^MISSED {2}95 % of what was planned is sent: 0 %$/m)
+  for (let sent = 0; sent < plan.requests; sent++) tally.sent('me', { isPlanned: true })
+  t.same(tally.missed(), [])
+
+  tally.take('login', { status: 200, ms: 1700 })
+  for (let times = 0; times < 10; times++) tally.take('login', { status: 503, ms: 5, retryAfter: '2' })
+  t.match(tally.table(5), /^POST \/auth\/login .* 170[01] ms +170[01] ms +170[01] ms +10 +0 +0$/m)
+})
+
 test('it says what it is about to do', async (t) => {
   t.equal(sentenceOf(planOf({ isSure: false }), 'native'), 'smoke: 10 users are made at http://127.0.0.1:3000 (argon2: native), and send 300 requests in 30 s')
+  t.match(sentenceOf(planOf({ profile: 'spike', isSure: false }), 'native'), / and send 16500 requests and a flood of logins in 150 s$/)
 })
 
 test('only microts is loaded, once it is ready', async (t) => {
