@@ -5,13 +5,15 @@ declare module 'fastify' {
   interface FastifyInstance { gather: typeof gather }
 }
 
+type Enter<Result> = (work: () => Promise<Result>) => Promise<Result>
+
 const MOST_KEYS = 200
 
 /**
  * Does in one go what is asked for within one turn of the event loop, each key once; what gets no value is undefined. It is done for
- * all who ask, so that none should be able to end it.
+ * all who ask, so that none should be able to end it. Where `enter` has it wait for others, who comes meanwhile joins.
  */
-export function gather<Key, Value> (doAll: (keys: Key[]) => Promise<Map<Key, Value>>) {
+export function gather<Key, Value> (doAll: (keys: Key[]) => Promise<Map<Key, Value>>, enter: Enter<Map<Key, Value>> = (work) => work()) {
   let next: { keys: Set<Key>, values: Promise<Map<Key, Value>> } | undefined
 
   return function one (key: Key): Promise<Value | undefined> {
@@ -22,10 +24,10 @@ export function gather<Key, Value> (doAll: (keys: Key[]) => Promise<Map<Key, Val
 
   function begin () {
     const keys = new Set<Key>()
-    const values = turnEnd().then(() => {
-      next = undefined
+    const values = turnEnd().then(() => enter(async () => {
+      if (next?.keys === keys) next = undefined
       return doAll([...keys])
-    })
+    }))
     return { keys, values }
   }
 }

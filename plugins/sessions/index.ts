@@ -16,7 +16,7 @@ declare module 'fastify' {
 export type Verified = { id: string, epoch: number }
 /** Where a session is opened from. */
 export type Device = { address: string | undefined, headers: { 'user-agent'?: string | undefined } }
-type Needs = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'metrics' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'metrics' | 'slots' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 
 type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
 
@@ -26,7 +26,7 @@ const UNCHANGED = 'select id from users where id = $1 and epoch = $2 and disable
 // What has ended is refused with or without its row, which stays for whoever asks what happened.
 const KEEP_SECONDS = 86_400
 
-function createSessions ({ beyondDeadline, config, db, gather, metrics, tokens, revocations, log }: Needs) {
+function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, tokens, revocations, log }: Needs) {
   const count = createCount(metrics)
   const refreshTokens = createRefreshTokens(config.REFRESH_TOKEN_SECRET)
   const { REFRESH_IDLE_TTL: idleSeconds, REFRESH_ABSOLUTE_TTL: absoluteSeconds, SESSION_LIMIT: limit } = config
@@ -53,7 +53,7 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, tokens, 
     },
 
     /** `rotate` exchanges a refresh token for the next pair, `expose` only judges it; both throw InvalidRefreshToken. */
-    ...createRotation({ beyondDeadline, config, db, gather, tokens, log, pairOf, end, count }),
+    ...createRotation({ beyondDeadline, config, db, gather, slots, tokens, log, pairOf, end, count }),
 
     /** The live sessions of a user, the one seen last first. */
     async list (userId: string) {
@@ -150,4 +150,4 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, tokens, 
 export default fp(async (app) => {
   app.decorate('sessions', createSessions(app))
   app.purge.add({ table: 'sessions', first: NIL, endedAt: 'least(expires_at, idle_expires_at, revoked_at)', keepSeconds: KEEP_SECONDS })
-}, { name: 'sessions', dependencies: ['address', 'config', 'db', 'deadline', 'gather', 'metrics', 'purge', 'revocations', 'tokens'] })
+}, { name: 'sessions', dependencies: ['address', 'config', 'db', 'deadline', 'gather', 'metrics', 'purge', 'revocations', 'slots', 'tokens'] })

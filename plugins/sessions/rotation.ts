@@ -15,13 +15,14 @@ type State = {
   /** Of the next generation; null where this statement did not make it. */
   advancedSecondsLeft: number | null
 }
-type Needs<Pair> = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'tokens'> & {
+type Needs<Pair> = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'slots' | 'tokens'> & {
   log: Pick<FastifyBaseLogger, 'debug' | 'warn'>
   pairOf: (access: Access, claim: RefreshClaim, refreshSeconds: number) => Pair
   end: (sessionId: string, userId: string, reason: string) => Promise<boolean>
   count: Count
 }
 
+const MOST_STATEMENTS = 4
 const OUTAGE_MARGIN_MS = 5000
 const STOLEN = 'reuse detected'
 // As an integer of PostgreSQL has it, with its successor.
@@ -33,14 +34,16 @@ const NONE = -1
  * The exchange of a refresh token for the next pair. The parent of the current token gets the same successor again for as long as
  * the grace lasts; anything older is theft (RFC 9700 section 4.14.2), which ends the session.
  */
-export function createRotation<Pair> ({ beyondDeadline, config, db, gather, tokens, log, pairOf, end, count }: Needs<Pair>) {
+export function createRotation<Pair> ({ beyondDeadline, config, db, gather, slots, tokens, log, pairOf, end, count }: Needs<Pair>) {
   // One statement and one commit for all that come at a time, which take no longer than those of one. It waits for no session that
-  // somebody else has locked: all would wait with it, and two that wait for each other would be a deadlock.
+  // somebody else has locked: all would wait with it, and two that wait for each other would be a deadlock. While some of them are
+  // under way the next one waits, and is for more: many that are for one each cost both sides more than a few.
+  const statements = slots(MOST_STATEMENTS)
   const advanceTogether = gather((claims: RefreshClaim[]) => beyondDeadline(async () => {
     const bySession = new Map(claims.map((claim) => [claim.sessionId, claim]))
     const states = await advance([...bySession.values()], 'skip locked')
     return new Map(states.map((state) => [bySession.get(state.sessionId)!, state]))
-  }))
+  }), (work) => beyondDeadline(() => statements.pass(work)))
 
   return { rotate, expose }
 

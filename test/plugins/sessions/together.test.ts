@@ -1,3 +1,4 @@
+import { setImmediate as turnEnd } from 'node:timers/promises'
 import { test } from 'tap'
 import { build, logIn, signUp, sql } from '../../helper.ts'
 import { lock, waitFor } from '../db/locks.ts'
@@ -16,21 +17,42 @@ const rotate = async (app: FastifyInstance, token: string) => app.sessions.rotat
 const generationOf = (app: FastifyInstance, token: string) => app.sessions.read(token).generation
 const idOf = (app: FastifyInstance, token: string) => app.sessions.read(token).sessionId
 
-test('what is refreshed at a time is one statement, and each gets its own successor', async (t) => {
-  const { app, tokens } = await sessions(t, 5)
-  const { query } = app.db
+/** What is asked of PostgreSQL from now on. */
+function watch (t: Test, { db }: FastifyInstance) {
+  const { query } = db
   const asked: unknown[] = []
-  t.teardown(() => { app.db.query = query })
-  app.db.query = (...statement) => {
+  t.teardown(() => { db.query = query })
+  db.query = (...statement) => {
     asked.push(statement)
     return query(...statement)
   }
+  return asked
+}
+
+test('what is refreshed at a time is one statement, and each gets its own successor', async (t) => {
+  const { app, tokens } = await sessions(t, 5)
+  const asked = watch(t, app)
   const refreshed = await Promise.all(tokens.map((token) => rotate(app, token)))
 
   t.equal(asked.length, 1)
   const successors = refreshed.map(({ refreshToken }) => refreshToken)
   t.same(successors.map((token) => idOf(app, token)), tokens.map((token) => idOf(app, token)))
   t.same(successors.map((token) => generationOf(app, token)), Array(5).fill(1))
+})
+
+test('while four such statements are under way, all that come meanwhile are the next one', async (t) => {
+  const { app, tokens } = await sessions(t, 9)
+  const asked = watch(t, app)
+  const unlock = await lock(t, 'lock table sessions')
+  const refreshed = []
+  for (const token of tokens) {
+    refreshed.push(rotate(app, token))
+    await turnEnd()
+  }
+  await waitFor(4)
+  await unlock()
+  t.same((await Promise.all(refreshed)).map(({ refreshToken }) => generationOf(app, refreshToken)), Array(9).fill(1))
+  t.equal(asked.length, 5)
 })
 
 test('a batch whose connection breaks fails as a whole, and what comes after it does not', async (t) => {
