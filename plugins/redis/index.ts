@@ -114,7 +114,7 @@ export default fp(async (app) => {
 
 const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes('master') : [client]
 
-// What it has room for it still takes: revocations.
+// It is there, and still takes revocations, which an open breaker would hold up.
 const isFull = ({ message }: Error) => message.includes('OOM command')
 
 const mayEvict = (report: string) => !/^maxmemory:0\r?$/m.test(report) && !report.includes('maxmemory_policy:noeviction')
