@@ -111,12 +111,8 @@ export function startGenerator (t: Test, place: Place = 'rest') {
 async function messageOf<Message> (child: ChildProcess): Promise<Message> {
   const heard = new AbortController()
   const ended = once(child, 'close', heard).then(([code, signal]) => { throw new Error(`${child.spawnargs.join(' ')} ended with ${code ?? signal} before it said anything`) })
-  try {
-    return await Promise.race([once(child, 'message', heard).then(([message]) => message), ended])
-  } finally {
-    ended.catch(() => {})
-    heard.abort()
-  }
+  const [message] = await Promise.race([once(child, 'message', heard), ended]).finally(() => heard.abort())
+  return message
 }
 
 function cpuSecondsOf (pid: number) {
