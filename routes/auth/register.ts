@@ -12,7 +12,7 @@ const register: FastifyPluginAsyncTypebox = async (app) => {
       operationId: 'register',
       tags: ['auth'],
       summary: 'Make an account',
-      description: 'The account and its first session are made together or not at all.',
+      description: 'The account and its first session are made together or not at all. Whoever asks is told that an address is taken, as often as the limit lets him: no mail is sent to prove whose it is.',
       body: RegisterSchema,
       response: answers({ 201: RegisteredSchema }, 'EMAIL_TAKEN', ...NEW_PASSWORD)
     }

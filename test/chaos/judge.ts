@@ -2,6 +2,7 @@ import type { Answer } from './client.ts'
 import type { Outcome } from './row.ts'
 
 const MOST_EVIDENCE = 5
+const PROBES_MS = 50
 const GUARDED = /^(GET|PATCH) \/me|^POST \/auth\/(refresh|login|logout)/
 const ALWAYS = /^GET \/(health|\.well-known)/
 
@@ -17,6 +18,8 @@ export const wrongWhileAway = (answers: Answer[]) => [
   ...answers.filter((answer) => needsDatabase(answer) && !isGood(answer) && !isDeclined(answer)),
   ...answers.filter((answer) => !needsDatabase(answer) && answer.route !== 'GET /ready' && !isGood(answer))
 ]
+/** Whether 99 of 100 probes were answered as soon as they were before, or within 50 ms of that. */
+export const areProbesQuick = (before: Answer[], meanwhile: Answer[]) => percentile(meanwhile.filter(needsNothing), 99) <= PROBES_MS + percentile(before.filter(needsNothing), 99)
 export const failed = (answers: Answer[]) => answers.filter((answer) => !isGood(answer))
 
 export const during = (answers: Answer[], from: number, to = Infinity) => answers.filter(({ sentAt }) => sentAt >= from && sentAt < to)

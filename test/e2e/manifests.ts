@@ -134,6 +134,8 @@ for (const overlay of OVERLAYS) {
     t.same(policyTypes, ['Ingress', 'Egress'])
     const namespaces = ingress!.flatMap(({ from }) => from!.map(({ namespaceSelector }) => namespaceSelector!.matchLabels!['kubernetes.io/metadata.name']))
     t.same(namespaces, ['ingress-nginx', 'monitoring'])
+    const watchers = ingress![0]!.from![1]!.podSelector!.matchExpressions!
+    t.same(watchers, [{ key: 'app.kubernetes.io/name', operator: 'In', values: ['prometheus', 'alertmanager'] }], 'or whoever is there could say by X-Forwarded-For whose address it has')
     t.ok(ingress!.every(({ ports }) => ports!.every(({ port }) => port === 'http')))
     t.same(egress!.flatMap(({ ports }) => ports!.map(({ port, protocol }) => `${port}/${protocol}`)), ['53/UDP', '53/TCP', '5432/TCP', '6379/TCP', '4318/TCP', '443/TCP'])
     t.ok(egress!.every(({ to }) => to!.length > 0))

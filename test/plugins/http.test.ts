@@ -101,7 +101,7 @@ test('strange headers do no harm', async (t) => {
 test('a client that is slow to send is told so', async (t) => {
   const app = await build(t)
   const { send } = await wire(app)
-  t.match(app.server, { headersTimeout: 10_000, requestTimeout: 10_000 })
+  t.match(app.server, { headersTimeout: 10_000, requestTimeout: 10_000, connectionsCheckingInterval: 1000 })
   Object.assign(app.server, { headersTimeout: 100, requestTimeout: 100 })
   const table = { head: 'GET /health HTTP/1.1\r\nHost:', body: head('POST /auth/login', 'Content-Type: application/json', 'Content-Length: 9') + '{' }
   await Promise.all(Object.entries(table).map(async ([what, request]) => isProblem(t, await send(request), 408, 'REQUEST_TIMEOUT', what)))

@@ -4,6 +4,7 @@ import { getHeapStatistics } from 'node:v8'
 import { test, type Test } from 'tap'
 import { build as buildApp } from '../../app.ts'
 import { loadConfig } from '../../plugins/config/index.ts'
+import { alert, notify } from '../alertmanager.ts'
 import { eventually } from '../eventually.ts'
 import { build, PASSWORD, post, settings } from '../helper.ts'
 import { createLog } from '../log.ts'
@@ -22,7 +23,7 @@ test('while the event loop cannot keep up, requests are refused before anything 
   t.teardown(() => clearInterval(blocker))
   await eventually(() => performance.now() > settledAt && app.isUnderPressure() && Number.isFinite(app.memoryUsage().eventLoopDelay))
 
-  await refusesAllButProbes(t, app)
+  await refusesAllButProbesAndOperators(t, app)
   clearInterval(blocker)
   await eventually(() => !app.isUnderPressure())
   t.match(await app.inject('/api'), { statusCode: 200 }, 'what was refused counts for no limit')
@@ -61,7 +62,7 @@ test('while there is hardly any heap left, requests are refused too', async (t) 
   t.match(await app.inject('/api'), { statusCode: 200 })
   heapUsed = limit * 0.91
   await eventually(() => app.isUnderPressure())
-  await refusesAllButProbes(t, app)
+  await refusesAllButProbesAndOperators(t, app)
   heapUsed = limit / 2
   await eventually(() => !app.isUnderPressure())
   t.match(await app.inject('/api'), { statusCode: 200 })
@@ -72,12 +73,13 @@ function block (ms: number) {
   while (performance.now() < busyUntil);
 }
 
-async function refusesAllButProbes (t: Test, app: FastifyInstance) {
+async function refusesAllButProbesAndOperators (t: Test, app: FastifyInstance) {
   const answers = [await app.inject('/api'), await app.inject('/docs'), await app.inject('/me'), await post(app, '/auth/register', { email: 'ada@example.com', password: PASSWORD })]
   for (const answer of answers) {
     isProblem(t, answer, 503, 'SERVICE_UNAVAILABLE')
     t.match(answer.headers, { 'retry-after': '1', ratelimit: undefined })
   }
   t.match(await app.inject({ method: 'OPTIONS', url: '/me' }), { statusCode: 204 }, 'a browser asks before it is told')
-  for (const probe of ['/health', '/ready']) t.match(await app.inject(probe), { statusCode: 200 }, probe)
+  for (const url of ['/health', '/ready', '/metrics', '/alerts/history']) t.match(await app.inject(url), { statusCode: 200 }, url)
+  t.match(await notify(app, [alert()]), { statusCode: 200 })
 }

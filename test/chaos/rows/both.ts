@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../eventually.ts'
 import { createClient, type Answer } from '../client.ts'
-import { during, failed, isDeclined, isGood, judged, needsDatabase, needsNothing, percentile, seconds, wrongWhileAway } from '../judge.ts'
+import { areProbesQuick, during, failed, isDeclined, isGood, judged, needsDatabase, needsNothing, percentile, seconds, wrongWhileAway } from '../judge.ts'
 import { startService, startWorld } from '../world.ts'
 import type { Row } from '../row.ts'
 import type { Test } from 'tap'
@@ -39,8 +39,9 @@ async function withoutBoth (t: Test) {
   const declined = during(answers, struckAt, healedAt).filter(isDeclined).filter(needsDatabase)
   const guarded = during(answers, struckAt + CLOSED_MS, healedAt - POLL_MS).filter(needsDatabase)
   const probes = during(answers, struckAt, healedAt).filter(needsNothing)
-  return judged(`${declined.length} × 503, p99 ${percentile(declined, 99)} ms; ${failed(probes).length} errors in ${probes.length} of /health and JWKS; good again: ${seconds(backMs)}`, {
+  return judged(`${declined.length} × 503, p99 ${percentile(declined, 99)} ms; ${failed(probes).length} errors in ${probes.length} of /health and JWKS, p99 ${percentile(probes, 99)} ms; good again: ${seconds(backMs)}`, {
     'good or 503 with Retry-After; /health and JWKS go on': wrongWhileAway(during(answers, 0)),
+    '/health and JWKS are as quick as before': areProbesQuick(during(answers, world.begunAt, struckAt), probes),
     'nobody is let in unseen': guarded.filter(isGood),
     'it was noticed': guarded.length > 0,
     'good again': backMs <= BACK_MS,

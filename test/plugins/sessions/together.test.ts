@@ -1,6 +1,8 @@
+import { performance } from 'node:perf_hooks'
 import { setImmediate as turnEnd } from 'node:timers/promises'
 import { test } from 'tap'
-import { build, logIn, signUp, sql } from '../../helper.ts'
+import { build, HURRIED, logIn, post, signUp, sql } from '../../helper.ts'
+import { isProblem } from '../../problem.ts'
 import { lock, waitFor } from '../db/locks.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
@@ -77,6 +79,17 @@ test('a session that somebody else has locked keeps none waiting but its own cli
   await waitFor(1)
   await unlock()
   t.equal(generationOf(app, (await waiting).refreshToken), 1)
+})
+
+test('a session that stays locked is trouble of ours, told within the time that PostgreSQL has', async (t) => {
+  const app = await build(t, HURRIED)
+  const { refreshToken } = await signUp(app)
+  await lock(t, 'select from sessions where id = $1 for update', [idOf(app, refreshToken)])
+  const startedAt = performance.now()
+  const answer = await post(app, '/auth/refresh', { refreshToken })
+  isProblem(t, answer, 503, 'SERVICE_UNAVAILABLE')
+  t.match(answer.headers, { 'retry-after': /^[1-9]/ })
+  t.ok(performance.now() - startedAt < 5000)
 })
 
 test('of those that come at a time each is judged by its own session', async (t) => {

@@ -1,6 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { setTimeout as delay } from 'node:timers/promises'
-import { during, isDeclined, judged, needsDatabase, needsNothing, percentile, seconds, slowest, transitions, wrongWhileAway } from '../../judge.ts'
+import { areProbesQuick, during, isDeclined, judged, needsDatabase, needsNothing, percentile, seconds, slowest, transitions, wrongWhileAway } from '../../judge.ts'
 import { saidAt, startWorld } from '../../world.ts'
 import type { Row } from '../../row.ts'
 
@@ -36,6 +36,7 @@ const away = ({ mode, p99Ms, mostMs }: Manner): Row['endure'] => async (t) => {
   ]
   return judged(measured.join('; '), {
     'who needs it gets 503 with Retry-After, nobody 401 or 500; /health and JWKS go on': wrongWhileAway(during(answers, 0)),
+    '/health and JWKS are as quick as before': areProbesQuick(during(answers, world.begunAt, struckAt), meanwhile),
     'it was noticed': declined.length > 0 && declinedAtOnce.length > 0,
     'p99 of 503': percentile(declined, 99) <= p99Ms + percentile(probes, 99),
     'longest 503': slowest(declined) <= mostMs + percentile(probes, 99),
