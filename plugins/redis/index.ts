@@ -96,7 +96,7 @@ export default fp(async (app) => {
 
   async function check () {
     try {
-      await within(config.REDIS_COMMAND_TIMEOUT, pingAll(mastersOf(client)))
+      await within(config.REDIS_COMMAND_TIMEOUT, tryWriting(mastersOf(client)))
       if (isAway) breaker.close()
       isAway = false
     } catch (error) {
@@ -119,9 +119,12 @@ const isFull = ({ message }: Error) => message.includes('OOM command')
 
 const mayEvict = (report: string) => !/^maxmemory:0\r?$/m.test(report) && !report.includes('maxmemory_policy:noeviction')
 
-async function pingAll (servers: Redis[]) {
+// A script that does not say that it only reads is refused where nothing may be written: full, a replica, without a disk (Redis 7, Script flags).
+const MAY_WRITE = '#!lua\nreturn 1'
+
+async function tryWriting (servers: Redis[]) {
   if (servers.length === 0) throw new Error('no node of the cluster is known')
-  return Promise.all(servers.map((server) => server.ping()))
+  return Promise.all(servers.map((server) => server.eval(MAY_WRITE, 0)))
 }
 
 /** The time counts from the end of this turn, when commands have left. */

@@ -191,8 +191,10 @@ test('what cannot serve is left alone until it can: restarted, a replica, full, 
   for (const [what, { start, end }] of Object.entries(troubles)) {
     await start()
     await t.rejects(write(app), what)
-    t.equal((await app.inject('/ready')).statusCode, 200)
+    await eventually(() => !isUp(app))
+    t.match(await app.inject('/ready').then((answer) => answer.json()), { ready: true, checks: { redis: { status: 'degraded' } } }, what)
     await end()
+    await eventually(() => isUp(app))
     t.comment(`${what}: writable again after ${await eventually(() => isWritable(app))} ms`)
   }
 })
