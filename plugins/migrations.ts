@@ -29,6 +29,8 @@ const LOADERS = [
 
 type PgError = Error & { code?: string }
 
+type Query = (text: string) => Promise<{ name: string }[]>
+
 type Options = { databaseUrl: string, direction: 'up' | 'down', log: Pick<FastifyBaseLogger, 'debug' | 'warn'>, signal?: AbortSignal }
 
 /** Runs the migrations, all of them up or one of them down, and answers the names of those that ran. */
@@ -59,7 +61,8 @@ async function attempt ({ databaseUrl, direction, log, signal }: Options) {
       dir: FOLDER,
       migrationsTable: TABLE,
       direction,
-      count: direction === 'up' ? Infinity : 1,
+      ...direction === 'up' ? { count: Infinity } : { count: 1, file: await lastOf(client) },
+      checkOrder: false,
       singleTransaction: false,
       migrationLoaderStrategies: LOADERS,
       logger: { info: tell, warn: tell, error: tell }
@@ -74,6 +77,12 @@ async function attempt ({ databaseUrl, direction, log, signal }: Options) {
   }
 }
 
+// By their names: the library has them by when they ran, in the time zone of the server, which a restore may change.
+async function lastOf (client: pg.Client) {
+  const names = await namesOfDone((text) => client.query<{ name: string }>(text).then(({ rows }) => rows))
+  return names.sort().at(-1)
+}
+
 async function load (path: string) {
   return { id: path, filePaths: [path], actions: await import(pathToFileURL(path).href) }
 }
@@ -82,13 +91,17 @@ async function load (path: string) {
 const isBusy = ({ message, code }: PgError) => code === LOCK_NOT_AVAILABLE || /another migration is already running/i.test(message)
 
 /** Every migration this version knows, and whether it has run: what the library would run, which is no folder and nothing hidden. */
-export async function migrationStatus (query: (text: string) => Promise<{ name: string }[]>, folder = FOLDER) {
+export async function migrationStatus (query: Query, folder = FOLDER) {
   const entries = await readdir(folder, { withFileTypes: true })
   const files = entries.filter((entry) => !entry.isDirectory() && !entry.name.startsWith('.'))
   const names = files.map(({ name }) => name.replace(/\.\w+$/, '')).sort()
-  const rows = await query(`select name from ${TABLE}`).catch(noRowsWithoutTable)
-  const done = new Set(rows.map(({ name }) => name))
+  const done = new Set(await namesOfDone(query))
   return names.map((name) => ({ name, hasRun: done.has(name) }))
+}
+
+async function namesOfDone (query: Query) {
+  const rows = await query(`select name from ${TABLE}`).catch(noRowsWithoutTable)
+  return rows.map(({ name }) => name)
 }
 
 function noRowsWithoutTable (error: PgError) {

@@ -4,6 +4,8 @@ const READ_ONLY = '25006'
 const STALE_PLAN = '0A000'   // a migration changed what a prepared statement answers: a new connection prepares it anew
 const PASSING = new Set(['40001', '40P01', STALE_PLAN])
 const TROUBLE = new Set([READ_ONLY, '54000', '55P03', '42P01', '42703'])   // read-only, out of transaction ids, lock not available, not migrated yet
+// What ends a connection, by its code: the word FATAL is in the language of the server.
+const ENDING = /^(08|25P0[34]|53300|57P)/
 const TROUBLE_CLASSES = new Set(['08', '53', '57', '58', 'XX'])   // connection, resources, operator, system, internal
 const BUGS = [TypeError, RangeError, ReferenceError, SyntaxError]
 
@@ -11,7 +13,7 @@ const BUGS = [TypeError, RangeError, ReferenceError, SyntaxError]
 export function isBroken (error: unknown): boolean {
   if (isOurs(error)) return false
   const { code = '', severity } = error as PgError
-  return severity === undefined || severity === 'FATAL' || severity === 'PANIC' || code === READ_ONLY || code === STALE_PLAN
+  return severity === undefined || severity === 'FATAL' || severity === 'PANIC' || ENDING.test(code) || code === READ_ONLY || code === STALE_PLAN
 }
 
 /** Whether PostgreSQL could not do its work, in contrast to having refused ours. */

@@ -35,6 +35,15 @@ test('each migration up, down and up again leaves the same schema', async (t) =>
   }
 })
 
+test('they go by their names, whatever the clock and the time zone of the server were when they ran', async (t) => {
+  await emptyDatabase()
+  await up()
+  await sql("update pgmigrations set run_on = run_on - interval '9 hours' where name = $1", [names.at(-1)])
+  t.same(await up(), [])
+  t.same(await down(), [names.at(-1)])
+  t.same(await up(), [names.at(-1)])
+})
+
 test('each migration waits briefly for its locks, in both directions', async (t) => {
   for (const file of readdirSync(FOLDER).filter((name) => name.endsWith('.sql'))) {
     const [before, forward, back] = readFileSync(join(FOLDER, file), 'utf8').split(/^-- (?:Up|Down) Migration$/m)
