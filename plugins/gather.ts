@@ -24,10 +24,11 @@ export function gather<Key, Value> (doAll: (keys: Key[]) => Promise<Map<Key, Val
 
   function begin () {
     const keys = new Set<Key>()
+    const close = () => { if (next?.keys === keys) next = undefined }
     const values = turnEnd().then(() => enter(async () => {
-      if (next?.keys === keys) next = undefined
+      close()
       return doAll([...keys])
-    }))
+    })).finally(close)      // it may not have been let in
     return { keys, values }
   }
 }

@@ -43,7 +43,7 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, slot
     const bySession = new Map(claims.map((claim) => [claim.sessionId, claim]))
     const states = await advance([...bySession.values()], 'skip locked')
     return new Map(states.map((state) => [bySession.get(state.sessionId)!, state]))
-  }), (work) => beyondDeadline(() => statements.pass(work)))
+  }), (work) => beyondDeadline(() => statements.pass(work, config.DB_CONNECT_TIMEOUT)))
 
   return { rotate, expose }
 

@@ -12,9 +12,9 @@ const FINAL_SIGMA = /ς/g
 
 /** The one spelling of an address by which accounts are told apart. Throws Validation for what is no address of ours. */
 export function canonicalEmail (email: string): string {
-  const folded = email.trim().normalize('NFKC').toLowerCase().replace(FINAL_SIGMA, 'σ').normalize('NFKC')
-  const at = folded.lastIndexOf('@')
-  const [local, host] = [folded.slice(0, at), folded.slice(at + 1)]
+  const text = email.trim().normalize('NFKC')
+  const at = text.lastIndexOf('@')
+  const [local, host] = [fold(text.slice(0, at)), text.slice(at + 1)]
   // domainToASCII is a URL parser underneath and would decode or cut what has a meaning there.
   const domain = UNSAFE_IN_HOST.test(host) ? '' : domainToASCII(host)
   const canonical = `${local}@${domain}`
@@ -23,5 +23,8 @@ export function canonicalEmail (email: string): string {
   }
   return canonical
 }
+
+/** Letters as they are compared. */
+export const fold = (text: string) => text.toLowerCase().replace(FINAL_SIGMA, 'σ').normalize('NFKC')
 
 export const localPartOf = (canonical: string) => canonical.slice(0, canonical.lastIndexOf('@'))

@@ -1,6 +1,7 @@
 import { RefreshSchema, TokenPairSchema } from '../../schemas/auth.ts'
 import { answers } from '../../schemas/common.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyError } from 'fastify'
 
 // Clients wait for a refresh before anything else: one that is slow had better be tried again, which the grace allows.
 const TIMEOUT_MS = 5000
@@ -23,16 +24,15 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
   }, async (request, reply) => {
     const claim = app.sessions.read(request.body.refreshToken)
     try {
-      await app.limits.take(request, reply, ['session', claim.sessionId])
+      return await app.limits.spend(request, reply, [['session', claim.sessionId]], () => app.sessions.rotate(claim))
     } catch (error) {
+      if ((error as FastifyError).code !== 'RATE_LIMIT_EXCEEDED') throw error
       const told = reply.getHeaders()
       // Or a flood of these would be one of statements.
-      await app.limits.take(request, reply, ['address'])
-      await app.sessions.expose(claim)
+      await app.limits.spend(request, reply, [['address']], () => app.sessions.expose(claim))
       reply.headers(told)
       throw error
     }
-    return app.sessions.rotate(claim)
   })
 }
 

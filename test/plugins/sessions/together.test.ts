@@ -8,8 +8,8 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 
 /** An account with so many sessions: the first token of each. */
-async function sessions (t: Test, count: number) {
-  const app = await build(t)
+async function sessions (t: Test, count: number, env = {}) {
+  const app = await build(t, env)
   const { email, refreshToken } = await signUp(app)
   const others = await Promise.all(Array.from({ length: count - 1 }, () => logIn(app, email)))
   return { app, tokens: [refreshToken, ...others.map((other) => other.refreshToken)] }
@@ -55,6 +55,21 @@ test('while four such statements are under way, all that come meanwhile are the 
   await unlock()
   t.same((await Promise.all(refreshed)).map(({ refreshToken }) => generationOf(app, refreshToken)), Array(9).fill(1))
   t.equal(asked.length, 5)
+})
+
+test('who waits for one of them is told so as soon as who waits for a connection, and none joins him', async (t) => {
+  const { app, tokens } = await sessions(t, 6, { DB_CONNECT_TIMEOUT: '1500' })
+  const unlock = await lock(t, 'lock table sessions')
+  const refreshed = []
+  for (const token of tokens.slice(0, 4)) {
+    refreshed.push(rotate(app, token))
+    await turnEnd()
+  }
+  await waitFor(4)
+  await t.rejects(rotate(app, tokens[4]!), { code: 'SERVICE_UNAVAILABLE', reason: 'no slot was free within 1500 ms' })
+  const last = rotate(app, tokens[5]!)
+  await unlock()
+  t.same((await Promise.all([...refreshed, last])).map(({ refreshToken }) => generationOf(app, refreshToken)), Array(5).fill(1))
 })
 
 test('a batch whose connection breaks fails as a whole, and what comes after it does not', async (t) => {
