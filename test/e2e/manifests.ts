@@ -13,6 +13,7 @@ import type { Manifest } from './manifests-of.ts'
 
 const MARGIN_SECONDS = 5
 const SECRETS_FOLDER = '/run/secrets/microts'
+const playbook = readFileSync(join(folder, '../PLAYBOOK.md'), 'utf8')
 
 const contents = () => ({
   [`${SECRETS_FOLDER}/database-url`]: `postgres://microts:${random()}@postgres.databases.svc/microts`,
@@ -108,6 +109,17 @@ for (const overlay of OVERLAYS) {
     for (const { backend } of entrances) t.match(backend, { service: { name: 'microts', port: { name: 'http' } } })
     const isOpen = (path: string) => entrances.some((entrance) => path === entrance.path || (entrance.pathType === 'Prefix' && path.startsWith(`${entrance.path}/`)))
     for (const path of ['/docs', '/docs/json', ...Object.keys(contract.paths)]) t.equal(isOpen(path), !/^\/(metrics|alerts\/.*)$/.test(path), path)
+  })
+
+  test(`${overlay}: while no pod is ready the ingress and Alertmanager reach those that are not`, async (t) => {
+    const name = only(overlay, 'Ingress').metadata!.annotations!['nginx.ingress.kubernetes.io/default-backend']!
+    const [, service, namespace, port] = /http:\/\/([\w-]+)\.([\w-]+)\.svc:(\d+)\/alerts\/webhook/.exec(playbook)!
+    t.equal(service, name)
+    const { metadata, spec } = only(overlay, 'Service', name)
+    t.match(metadata, { namespace })
+    t.match(spec, { publishNotReadyAddresses: true, ports: [{ port: Number(port), targetPort: 'http' }] })
+    t.ok(selects(spec!.selector, deployment!.template.metadata!.labels))
+    t.equal(Number(port), containerOf(api).ports![0]!.containerPort, 'a headless Service translates no port')
   })
 
   test(`${overlay}: what selects pods selects those of the service, and no job`, async (t) => {
