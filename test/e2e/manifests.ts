@@ -1,8 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { parse } from 'yaml'
 import { loadGiven, newKeys, random, wronglyGiven } from '../deploy/given.ts'
+import { stepsOf } from '../migration-safety.ts'
 import { run } from '../processes.ts'
 import { schemaFaults, unknownFields } from './kubernetes-schemas.ts'
 import { folder } from './kustomize.ts'
@@ -13,6 +14,8 @@ import type { Manifest } from './manifests-of.ts'
 
 const MARGIN_SECONDS = 5
 const SECRETS_FOLDER = '/run/secrets/microts'
+const MIGRATIONS = join(import.meta.dirname, '../../migrations')
+const SECONDS: Record<string, number> = { s: 1, min: 60 }
 const playbook = readFileSync(join(folder, '../PLAYBOOK.md'), 'utf8')
 
 const contents = () => ({
@@ -23,6 +26,11 @@ const contents = () => ({
   [`${SECRETS_FOLDER}/alert-webhook-url`]: '',
   '/run/keys/jwt-keys.json': newKeys()
 })
+
+/** One statement of each migration for as long as it may run: what else is in one takes a moment. */
+const longestMigrationSeconds = (await Promise.all(readdirSync(MIGRATIONS).map((name) => stepsOf(join(MIGRATIONS, name)))))
+  .flatMap((steps) => steps.filter(({ isForward }) => isForward).map(({ sql }) => statementTimeoutSeconds(sql)))
+  .reduce((sum, seconds) => sum + seconds)
 
 for (const overlay of OVERLAYS) {
   const { spec: deployment } = only(overlay, 'Deployment')
@@ -65,6 +73,13 @@ for (const overlay of OVERLAYS) {
     t.equal(file, environment.DATABASE_URL_FILE)
     t.equal(file, `${volumeMounts![0]!.mountPath}/${migration.volumes![0]!.secret!.items![0]!.path}`)
     t.equal(containerOf(migration).args!.join(' '), 'deploy/migrate.ts up')
+  })
+
+  test(`${overlay}: migrations have the time that they allow themselves, and are waited for as long`, async (t) => {
+    const { activeDeadlineSeconds } = only(overlay, 'Job').spec!
+    t.ok(activeDeadlineSeconds! >= longestMigrationSeconds, `${activeDeadlineSeconds} s, and ${longestMigrationSeconds} s may pass`)
+    const waits = Array.from(playbook.matchAll(/--for=condition=complete --timeout=(\d+)h/g), ([, hours]) => Number(hours) * 3600)
+    t.same(waits, [activeDeadlineSeconds, activeDeadlineSeconds])
   })
 
   test(`${overlay}: pods are what the restricted standard of Kubernetes wants, and more`, async (t) => {
@@ -152,6 +167,11 @@ for (const overlay of OVERLAYS) {
     t.same(egress!.flatMap(({ ports }) => ports!.map(({ port, protocol }) => `${port}/${protocol}`)), ['53/UDP', '53/TCP', '5432/TCP', '6379/TCP', '4318/TCP', '443/TCP'])
     t.ok(egress!.every(({ to }) => to!.length > 0))
   })
+}
+
+function statementTimeoutSeconds (sql: string) {
+  const [, amount, unit] = /statement_timeout = '(\d+)(s|min)'/.exec(sql)!
+  return Number(amount) * SECONDS[unit!]!
 }
 
 function patienceOf ({ periodSeconds = 10, failureThreshold = 3 }: IProbe) {
