@@ -30,11 +30,14 @@ function troublesOf (dependencies: Status['dependencies']) {
   const subjectsOf = (isMeant: (state: State) => boolean) => named(dependencies).filter(([, state]) => isMeant(state)).map(([name]) => name === 'Redis' ? name : `the ${name.toLowerCase()}`)
   const down = subjectsOf(({ status }) => status === 'down')
   const degraded = subjectsOf(({ status }) => status === 'degraded')
-  const failing = subjectsOf(({ status, breaker }) => status === 'up' && breaker !== 'closed')
+  const failing = subjectsOf(({ status, breaker }) => status === 'up' && breaker === 'open')
+  // Until somebody asks again, that is all that is known.
+  const failed = subjectsOf(({ status, breaker }) => status === 'up' && breaker === 'half-open')
   return [
     ...(down.length > 0 ? [`${listed(down)} ${are(down)} down`] : []),
     ...(degraded.length > 0 ? [`${listed(degraded)} ${are(degraded)} not available`] : []),
-    ...(failing.length > 0 ? [`calls to ${listed(failing)} fail`] : [])
+    ...(failing.length > 0 ? [`calls to ${listed(failing)} fail`] : []),
+    ...(failed.length > 0 ? [`the last calls to ${listed(failed)} failed`] : [])
   ]
 }
 
