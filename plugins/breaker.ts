@@ -104,7 +104,7 @@ export function createBreaker (name: string, { isFailure = () => true, volume = 
 }
 
 /** The breakers of this process, and whoever wants to know of their changes. */
-export function createBreakers () {
+export function createBreakers (onCreate = (name: string) => {}) {
   const breakers = new Map<string, Breaker>()
   const listeners: OnChange[] = []
 
@@ -112,6 +112,7 @@ export function createBreakers () {
     create (name: string, options: Omit<Options, 'onChange'> = {}) {
       const breaker = createBreaker(name, { ...options, onChange: (change) => listeners.forEach((tell) => tell(change)) })
       breakers.set(name, breaker)
+      onCreate(name)
       return breaker
     },
 
@@ -131,7 +132,9 @@ export function createBreakers () {
 }
 
 export default fp(async (app) => {
-  const breakers = createBreakers()
+  const transitions = app.metrics.counter({ name: 'microts_breaker_transitions_total', help: 'Changes of circuit breakers', labelNames: ['breaker', 'to'] })
+  // What has not happened yet is told as 0, so that its first time is a rise.
+  const breakers = createBreakers((name) => { for (const to of STATES) transitions.inc({ breaker: name, to }, 0) })
   app.decorate('breakers', breakers)
   app.addHook('onClose', async () => breakers.shutdown())
 
@@ -143,7 +146,6 @@ export default fp(async (app) => {
       for (const { name, state } of breakers.all()) for (const each of STATES) this.set({ breaker: name, state: each }, Number(state === each))
     }
   })
-  const transitions = app.metrics.counter({ name: 'microts_breaker_transitions_total', help: 'Changes of circuit breakers', labelNames: ['breaker', 'to'] })
   breakers.onChange(({ name, to }) => transitions.inc({ breaker: name, to }))
 
   breakers.onChange(({ name, from, to, cause }) => {

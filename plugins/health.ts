@@ -163,6 +163,8 @@ function measure ({ health, metrics }: FastifyInstance) {
     }
   })
   const transitions = metrics.counter({ name: 'microts_ready_transitions_total', help: 'Changes of readiness', labelNames: ['to'] })
+  // What has not happened yet is told as 0, so that its first time is a rise.
+  for (const to of ['ready', 'unready']) transitions.inc({ to }, 0)
   let wasReady = false
   health.onChange(() => {
     if (health.isDraining || health.isReady() === wasReady) return

@@ -100,6 +100,9 @@ test('what an alert counts is told as 0 before it has happened, so that its firs
   t.ok(samples.get('microts_session_events_total')?.get('event')?.has('reuse_detected'))
   t.ok(samples.has('microts_hashes_declined_total'))
   t.same(samples.get('microts_alerts_forwarded_total')?.get('result'), new Set(['delivered', 'failed', 'dropped']))
+  t.same(samples.get('microts_ready_transitions_total')?.get('to'), new Set(['ready', 'unready']))
+  t.same(samples.get('microts_breaker_transitions_total')?.get('breaker'), new Set(['database', 'webhook']))
+  t.same(samples.get('microts_breaker_transitions_total')?.get('to'), new Set(['closed', 'open', 'half-open']))
 })
 
 test('every alert says how bad it is, what it is, and where to read on', (t) => {

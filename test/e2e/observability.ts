@@ -17,7 +17,7 @@ const deploy = join(import.meta.dirname, '../../deploy')
 const dashboard = JSON.parse(readFileSync(join(deploy, 'grafana/dashboard.json'), 'utf8'))
 
 /** Panels of what has not happened here, or is somebody else's. */
-const SILENT = ['Firing', 'Reached from outside', '5xx by route', 'Changes of breakers', 'Age of the signing key', 'The certificate is good for']
+const SILENT = ['Firing', 'Reached from outside', '5xx by route', 'Age of the signing key', 'The certificate is good for']
 
 type Alert = { name: string, status: string }
 type Answer = { data: { result: object[] }, error?: string }

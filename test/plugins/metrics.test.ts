@@ -54,7 +54,9 @@ test('limits, hashes, the cache and the build tell of themselves', async (t) => 
     [`microts_build_info{version="${app.release}",node="${process.version}",argon2="${app.passwords.build}"}`]: 1,
     pg_pool_max_connections: 10,
     pg_pool_waiting_requests: 0,
-    'microts_ready_transitions_total{to="ready"}': 1
+    'microts_ready_transitions_total{to="ready"}': 1,
+    'microts_ready_transitions_total{to="unready"}': 0,
+    'microts_breaker_transitions_total{breaker="database",to="open"}': 0
   })
 })
 
