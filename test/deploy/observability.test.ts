@@ -11,6 +11,7 @@ import type { Samples } from './promql.ts'
 type Rule = { record?: string, alert: string, expr: string, labels: Record<string, string>, annotations: Record<string, string> }
 type Unit = { promql_expr_test?: { expr: string, exp_samples: { labels: string }[] }[] }
 type Place = { x: number, y: number, w: number, h: number }
+type Thresholds = { steps: { color: string, value: number | null }[] }
 type Panel = {
   id: number
   type: string
@@ -18,7 +19,7 @@ type Panel = {
   description: string
   gridPos: Place
   targets: { expr: string }[]
-  fieldConfig: { defaults: { unit: string } }
+  fieldConfig: { defaults: { unit: string, thresholds: Thresholds }, overrides: { matcher: { options: string }, properties: { id: string, value: Thresholds }[] }[] }
 }
 
 const root = join(import.meta.dirname, '../..')
@@ -159,6 +160,18 @@ test('every panel of the dashboard has a unit and a description, a place of its 
   t.same(Array.from(text.matchAll(/PLAYBOOK\.md#([\w-]+)/g), ([, anchor]) => anchor!).filter((anchor) => !anchors.has(anchor)), [])
   const variables = new Set([...dashboard.templating.list.map(({ name }: { name: string }) => name), '__rate_interval', '__range', '__all'])
   t.same(Array.from(text.matchAll(/\$\{?(\w+)/g), ([, name]) => name).filter((name) => !variables.has(name)), [])
+  t.end()
+})
+
+test('each objective is green on the dashboard when it is kept, and red when not', (t) => {
+  const { defaults, overrides } = panels.find(({ title }) => title === 'Kept')!.fieldConfig
+  const budgets = rules.filter(({ record }) => record === 'microts:objective:budget')
+  for (const { labels: { objective }, expr } of budgets) {
+    const override = overrides.find(({ matcher }) => new RegExp(matcher.options.slice(1, -1)).test(objective!))
+    const { steps } = override?.properties.find(({ id }) => id === 'thresholds')?.value ?? defaults.thresholds
+    t.same(steps, [{ color: 'red', value: null }, { color: 'green', value: 1 - Number(/[\d.]+/.exec(expr)![0]) }], objective!)
+  }
+  t.ok(budgets.length > 0)
   t.end()
 })
 
