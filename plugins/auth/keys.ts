@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { performance } from 'node:perf_hooks'
 import fp from 'fastify-plugin'
+import { unavailable } from '../errors.ts'
 import { parseKeys, type KeySet } from './key-set.ts'
 
 declare module 'fastify' {
@@ -19,12 +20,13 @@ export function createKeys (first: string, { read, onChange, onRefusal, now = ()
   let current = parseKeys(first)
   let lookedUpAt = -Infinity
   let reading: Promise<void> | undefined
+  let refusal: { cause: unknown } | undefined
 
   return {
     get current () { return current },
     reread,
 
-    /** The key of this id. One that is not known is looked for in the source, at most every 10 s; who asks meanwhile joins. */
+    /** The key of this id. One that is not known is looked for in the source, at most every 10 s; who asks meanwhile joins. Throws ServiceUnavailable where that is not usable. */
     async find (kid: string) {
       const known = current.byId(kid)
       if (known) return known
@@ -34,7 +36,9 @@ export function createKeys (first: string, { read, onChange, onRefusal, now = ()
       } else {
         await reading
       }
-      return current.byId(kid)
+      const found = current.byId(kid)
+      if (!found && refusal) throw unavailable(refusal.cause)
+      return found
     }
   }
 
@@ -47,11 +51,13 @@ export function createKeys (first: string, { read, onChange, onRefusal, now = ()
   async function readOnce () {
     try {
       const next = await read()
+      refusal = undefined
       if (next === json) return
       current = parseKeys(next)
       json = next
       onChange?.(current)
     } catch (error) {
+      refusal = { cause: error }
       onRefusal?.(error)
     }
   }

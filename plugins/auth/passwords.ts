@@ -77,14 +77,17 @@ function hashOfNothing ({ memoryCost: m, timeCost: t, parallelism: p }: { memory
 // The package writes m, p, t, where the reference implementation reads m, t, p and nothing else.
 const inOrder = (hash: string) => hash.replace(/m=(\d+),p=(\d+),t=(\d+)/, 'm=$1,t=$3,p=$2')
 
+// A Greek sigma has two lower cases.
+const folded = (text: string) => text.toLowerCase().replaceAll('ς', 'σ')
+
 function faultOf (password: string, localPart: string, minLength: number) {
   const length = [...password].length
   if (length < minLength) return new PasswordTooShort(minLength)
   if (length > MAX_LENGTH) return new PasswordTooLong(MAX_LENGTH)
-  const lower = password.toLowerCase()
+  const lower = folded(password)
   if (isCommon(lower)) return new PasswordCommon('This password is among the most common ones')
   if (lower.includes(SERVICE_NAME)) return new PasswordCommon('The password contains the name of the service')
-  const own = localPart.toLowerCase()
+  const own = folded(localPart)
   if ([...own].length >= TELLING_LENGTH && lower.includes(own)) return new PasswordCommon('The password contains a part of the e-mail address')
   return undefined
 }

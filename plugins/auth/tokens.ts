@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { sign as signBytes } from 'node:crypto'
 import jwt from '@fastify/jwt'
 import fp from 'fastify-plugin'
-import { TokenExpired, Unauthorized } from '../errors.ts'
+import { ServiceUnavailable, TokenExpired, Unauthorized } from '../errors.ts'
 import { Recent } from './recent.ts'
 import type { FastifyRequest } from 'fastify'
 import type { Key } from './key-set.ts'
@@ -104,6 +104,7 @@ export default fp(async (app) => {
       if (verifiedBy === app.keys.current) remember(token, identity, exp * 1000)
       return identity
     } catch (error) {
+      if (error instanceof ServiceUnavailable) throw error
       const hasExpired = (error as { code?: string }).code === 'FST_JWT_AUTHORIZATION_TOKEN_EXPIRED'
       throw hasExpired ? new TokenExpired() : new Unauthorized({ cause: error })
     }

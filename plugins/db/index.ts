@@ -19,6 +19,8 @@ declare module 'fastify' {
 }
 
 interface Db extends Sql {
+  /** Throws ServiceUnavailable where a statement would not be tried, for who would do something dear before it. */
+  refuseIfAway: () => void
   /** Runs `work` in a transaction, and again after a serialization failure or deadlock. */
   tx: <Result> (work: (tx: Sql) => Promise<Result>) => Promise<Result>
   /** For checks in the background: over connections of their own, so that no load keeps them waiting. */
@@ -62,6 +64,7 @@ export function createDb ({ pool, checks, breaker, slots, patienceMs, graceMs, d
   let isAway = false      // as the checks see it
 
   return {
+    refuseIfAway: breaker.refuseIfOpen,
     lastOutage: outages.last,
     query: (...statement) => insist((client, signal) => ask(client, signal, statement)),
     batch: (...statements) => insist((client, signal) => askAsOne(client, signal, statements)),

@@ -16,6 +16,8 @@ declare module 'fastify' {
 export type Verified = { id: string, epoch: number }
 /** Where a session is opened from. */
 export type Device = { address: string | undefined, headers: { 'user-agent'?: string | undefined } }
+/** The sessions of a user that one transaction has ended. */
+type Ended = { ids: string[], userId: string, reason: string }
 type Needs = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'metrics' | 'slots' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 
 type Listed = { id: string, createdAt: Date, lastSeenAt: Date, expiresAt: Date, ip: string | null, userAgent: string | null }
@@ -78,10 +80,11 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
 
     /** Ends all sessions of this user, or all but one. */
     async revokeAll (userId: string, { except, reason }: { except?: string, reason: string }) {
-      revocations.announce(await db.tx((tx) => revokeUnderLock(tx, userId, reason, except)))
+      announce(await db.tx((tx) => revokeUnderLock(tx, userId, reason, except)))
     },
 
     revokeUnderLock,
+    announce,
 
     /** Within a transaction, when the user's row is locked: throws Unauthorized where the session has ended meanwhile. */
     async mustBeAlive (tx: Sql, id: string) {
@@ -126,8 +129,8 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
     return true
   }
 
-  /** Within a transaction: the user's row first, as `open` does, so that no login slips in between. Answers the ids to announce after the commit. */
-  async function revokeUnderLock (tx: Sql, userId: string, reason: string, except: string | null = null) {
+  /** Within a transaction: the user's row first, as `open` does, so that no login slips in between. Answers what is to be announced after the commit. */
+  async function revokeUnderLock (tx: Sql, userId: string, reason: string, except: string | null = null): Promise<Ended> {
     await tx.query('select id from users where id = $1 for no key update', [userId])
     const revoked = await tx.query<{ id: string }>(`
       with revoked as (
@@ -137,9 +140,13 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
         insert into revocations (session_id) select id from revoked
       )
       select id from revoked`, [userId, reason, except])
-    count('revoked', reason, revoked.length)
-    log.debug({ userId, sessions: revoked.length, reason }, 'sessions revoked')
-    return revoked.map(({ id }) => id)
+    return { ids: revoked.map(({ id }) => id), userId, reason }
+  }
+
+  function announce ({ ids, userId, reason }: Ended) {
+    revocations.announce(ids)
+    count('revoked', reason, ids.length)
+    log.debug({ userId, sessions: ids.length, reason }, 'sessions revoked')
   }
 
   function pairOf (access: { accessToken: string, expiresIn: number }, claim: RefreshClaim, seconds: number) {

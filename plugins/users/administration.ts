@@ -4,12 +4,12 @@ import { COLUMNS, toUser, type UserRow } from './rows.ts'
 import type { FastifyInstance } from 'fastify'
 import type { Sql } from '../db/statements.ts'
 
-type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'passwords' | 'sessions' | 'revocations'>
+type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'passwords' | 'sessions'>
 type Locked = { epoch: number, updatedAt: Date }
 type Credentials = { emailCanonical: string, passwordHash: string }
 
 /** What an operator does to an account, without its password. The profile, and with it `updatedAt`, stays as it is. Throws NotFound. */
-export function createAdministration ({ cache, db, passwords, sessions, revocations }: Needs) {
+export function createAdministration ({ cache, db, passwords, sessions }: Needs) {
   return {
     async find (email: string) {
       const [row] = await db.query<UserRow & { disabledAt: Date | null }>(`
@@ -50,7 +50,7 @@ export function createAdministration ({ cache, db, passwords, sessions, revocati
       if (!row) throw new NotFound()
       return sessions.revokeUnderLock(tx, id, reason)
     })
-    revocations.announce(revoked)
+    sessions.announce(revoked)
   }
 
   /** Deletes the account and all that belongs to it, unless `check` throws, to which it is shown when nobody can change it any more. Answers whether it was there. */
@@ -59,12 +59,12 @@ export function createAdministration ({ cache, db, passwords, sessions, revocati
       const [row] = await tx.query<Locked>('select epoch, updated_at as "updatedAt" from users where id = $1 for update', [id])
       if (!row) return undefined
       await check?.(tx, row)
-      const ids = await sessions.revokeUnderLock(tx, id, 'account deleted')
+      const ended = await sessions.revokeUnderLock(tx, id, 'account deleted')
       await tx.query('delete from users where id = $1', [id])
-      return ids
+      return ended
     })
     if (!revoked) return false
-    revocations.announce(revoked)
+    sessions.announce(revoked)
     cache.supersede(id)
     return true
   }

@@ -24,7 +24,6 @@ export function canonicalEmail (email: string): string {
   return canonical
 }
 
-/** Letters as they are compared. */
-export const fold = (text: string) => text.toLowerCase().replace(FINAL_SIGMA, 'σ').normalize('NFKC')
+const fold = (text: string) => text.toLowerCase().replace(FINAL_SIGMA, 'σ').normalize('NFKC')
 
 export const localPartOf = (canonical: string) => canonical.slice(0, canonical.lastIndexOf('@'))

@@ -13,7 +13,7 @@ declare module 'fastify' {
   interface FastifyInstance { users: ReturnType<typeof createUsers> }
 }
 
-type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'beyondDeadline' | 'gather' | 'passwords' | 'sessions' | 'revocations' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
+type Needs = Pick<FastifyInstance, 'cache' | 'db' | 'beyondDeadline' | 'gather' | 'passwords' | 'sessions' | 'etag'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
 type Account = Verified & { emailCanonical: string, passwordHash: string, isDisabled: boolean }
 type Draft = { email: string, emailCanonical: string, password: string, displayName: string | null }
 
@@ -24,9 +24,9 @@ const TOUCH = "updated_at = greatest(date_trunc('milliseconds', clock_timestamp(
 // If-Match: * asks for any version there is (RFC 9110 section 13.1.1).
 const ANY = '*'
 
-function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, revocations, etag, log }: Needs) {
+function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, etag, log }: Needs) {
   const tags = new WeakMap<User, string>()
-  const administration = createAdministration({ cache, db, passwords, sessions, revocations })
+  const administration = createAdministration({ cache, db, passwords, sessions })
   const find = gather((ids: string[]) => beyondDeadline(async () => {
     const rows = await db.query<UserRow>(`select ${COLUMNS} from users where id = any($1)`, [ids])
     return new Map(rows.map((row) => [row.id, row]))
@@ -51,6 +51,7 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
 
     /** Makes the user and opens the first session, both or neither. Throws EmailTaken after as long as success takes. */
     async register (draft: Draft, device: Device) {
+      db.refuseIfAway()
       const passwordHash = await passwords.hash(draft.password)
       return db.tx(async (tx) => {
         const { user, verified } = await create(draft, passwordHash, tx)
@@ -97,7 +98,7 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
         await sessions.mustBeAlive(tx, sessionId)
         return { version: toUser(row).updatedAt, revoked: await sessions.revokeUnderLock(tx, id, 'password changed', sessionId) }
       })
-      revocations.announce(revoked)
+      sessions.announce(revoked)
       cache.supersede(id, version)
     },
 
@@ -176,4 +177,4 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
 
 export default fp(async (app) => {
   app.decorate('users', createUsers(app))
-}, { name: 'users', dependencies: ['cache', 'db', 'deadline', 'gather', 'passwords', 'sessions', 'revocations', 'etag'] })
+}, { name: 'users', dependencies: ['cache', 'db', 'deadline', 'gather', 'passwords', 'sessions', 'etag'] })

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
+import { NotFound } from '../../plugins/errors.ts'
 import { eventually } from '../eventually.ts'
 import { build, databaseUrl, logIn, post, signUp } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
@@ -31,6 +32,16 @@ test('what happens to sessions is counted', async (t) => {
   const event = (name: string, reason = '') => counted[`microts_session_events_total{event="${name}",reason="${reason}"}`]
   t.same([event('opened'), event('refreshed'), event('replayed'), event('reuse_detected')], [5, 1, 0, 1])
   t.same([event('revoked', 'reuse detected'), event('revoked', 'session limit'), event('revoked', 'logout'), event('revoked', 'revoked')], [1, 1, 1, 2])
+})
+
+test('what is rolled back has not happened to any session', async (t) => {
+  const app = await build(t)
+  const { user } = await signUp(app)
+  await t.rejects(app.db.tx(async (tx) => {
+    t.match(await app.sessions.revokeUnderLock(tx, user.id, 'password changed'), { ids: [String] })
+    throw new NotFound()
+  }))
+  t.equal((await samples(app))['microts_session_events_total{event="revoked",reason="password changed"}'], undefined)
 })
 
 test('limits, hashes, the cache and the build tell of themselves', async (t) => {

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { setImmediate as turn } from 'node:timers/promises'
 import { test } from 'tap'
 import { bearer, build, logIn, settings, signUp } from '../../helper.ts'
+import { isProblem } from '../../problem.ts'
 import { run } from '../../processes.ts'
 import { decodeJwt, forge, jwk, kidOf, makeKey, me, setOf, unusableSets } from './forge.ts'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
@@ -55,6 +56,19 @@ test('a changed set is taken over by its content; one that is not usable is refu
   t.same(app.keys.current.keys.map(({ kid }) => kid), [two, one].map(kidOf))
   t.match(logged(30).filter(({ kids }) => kids), [{ msg: 'signing keys changed', kids: [two, one].map(kidOf) }])
   t.equal((await me(app, accessToken)).statusCode, 200)
+})
+
+test('while the set is not usable, a token of a key that may be in it is trouble of ours', async (t) => {
+  const { app, file, write } = await start(t, one)
+  const { accessToken } = await signUp(app)
+  const ofNext = forge(decodeJwt(accessToken), {}, two)
+  rmSync(file)
+  isProblem(t, await me(app, ofNext), 503, 'SERVICE_UNAVAILABLE')
+  t.equal((await me(app, accessToken)).statusCode, 200)
+  write(setOf(two, one))
+  await app.keys.reread()
+  t.equal((await me(app, ofNext)).statusCode, 200)
+  t.equal((await me(app, forge(decodeJwt(accessToken), {}, three))).statusCode, 401)
 })
 
 test('a withdrawn key dies at once, also for tokens that were verified before', async (t) => {

@@ -2,6 +2,7 @@ import { test } from 'tap'
 import { dictionary } from '@zxcvbn-ts/language-common'
 import { createPasswords } from '../../../plugins/auth/passwords.ts'
 import { createSlots } from '../../../plugins/slots.ts'
+import { canonicalEmail, localPartOf } from '../../../plugins/users/email.ts'
 import { countHashes } from '../../count-hashes.ts'
 import { build, logIn, PASSWORD, post, signUp, sql } from '../../helper.ts'
 import type { FastifyInstance } from 'fastify'
@@ -79,6 +80,14 @@ test('the 3 000 most common passwords that are long enough are refused, in any c
     }
   })
   t.same(accepted, [])
+})
+
+test('a sigma of the address is one in the password, whichever it is', async (t) => {
+  const passwords = await createPasswords(COSTS, withoutDeadline)
+  const localPart = localPartOf(canonicalEmail('νικος@example.com'))
+  for (const password of ['νικος-2024!', 'ΝΙΚΟΣ-2024!', 'νικοσ-2024!']) {
+    t.throws(() => passwords.check(password, { localPart, pointer: '/password' }), { code: 'PASSWORD_COMMON' }, password)
+  }
 })
 
 test('there are no other rules: digits, lower case, spaces and any script will do, and 64 or 128 characters', async (t) => {

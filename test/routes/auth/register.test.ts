@@ -1,5 +1,8 @@
 import { test } from 'tap'
-import { build, PASSWORD, post, signUp } from '../../helper.ts'
+import { countHashes } from '../../count-hashes.ts'
+import { build, databaseUrl, HURRIED, PASSWORD, post, signUp } from '../../helper.ts'
+import { isProblem } from '../../problem.ts'
+import { startProxy } from '../../proxy.ts'
 
 test('a registration opens a session', async (t) => {
   const app = await build(t)
@@ -21,4 +24,13 @@ test('an address that has an account is refused, in any spelling', async (t) => 
     t.equal(response.statusCode, 409)
     t.equal(response.json().code, 'EMAIL_TAKEN')
   }
+})
+
+test('while PostgreSQL is known to be away no hash is computed for it', async (t) => {
+  const database = await startProxy(t, databaseUrl)
+  const app = await build(t, { ...HURRIED, DATABASE_URL: database.url })
+  await database.set('refuse')
+  while (app.breakers.stateOf('database') !== 'open') await t.rejects(app.db.query('select 1'))
+  const hashes = await countHashes(async () => isProblem(t, await post(app, '/auth/register', { email: 'ada@example.com', password: PASSWORD }), 503, 'SERVICE_UNAVAILABLE'))
+  t.equal(hashes, 0)
 })
