@@ -62,8 +62,8 @@ const SEVERITY = Type.String({ description: 'Its `severity` in lower case, or `n
 
 export const ProcessedSchema = Type.Object({
   processed: Type.Integer({ description: 'How many alerts, each counted once' }),
-  alerts: Type.Array(Type.Object({ id: IdSchema, name: NAME, status: StatusSchema, severity: SEVERITY }, { title: 'Processed', additionalProperties: false }))
-}, { title: 'Receipt', description: 'The alerts are stored', additionalProperties: false })
+  alerts: Type.Array(Type.Object({ id: IdSchema, name: NAME, status: StatusSchema, severity: SEVERITY }, { title: 'Processed' }))
+}, { title: 'Receipt', description: 'The alerts are stored' })
 
 const AlertSchema = Type.Object({
   id: IdSchema,
@@ -77,7 +77,7 @@ const AlertSchema = Type.Object({
   startsAt: TimeSchema,
   endsAt: Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'date-time', description: 'null while it is firing' }),
   receivedAt: Type.String({ format: 'date-time', description: 'When Alertmanager last told of it' })
-}, { title: 'Alert', additionalProperties: false })
+}, { title: 'Alert' })
 
 const COUNT = Type.Integer()
 export const FiringSchema = Type.Integer({ description: 'Told of within 25 hours; those that were not count in total alone' })
@@ -87,10 +87,10 @@ export const HistorySchema = Type.Object({
     total: COUNT,
     firing: FiringSchema,
     resolved: COUNT,
-    bySeverity: Type.Object({ critical: COUNT, warning: COUNT, info: COUNT, other: COUNT }, { additionalProperties: false })
-  }, { description: 'Of all that is kept', additionalProperties: false }),
+    bySeverity: Type.Object({ critical: COUNT, warning: COUNT, info: COUNT, other: COUNT })
+  }, { description: 'Of all that is kept' }),
   alerts: Type.Array(AlertSchema)
-}, { title: 'AlertHistory', description: 'The latest alerts, newest first', additionalProperties: false })
+}, { title: 'AlertHistory', description: 'The latest alerts, newest first' })
 
 export const HistoryQuerySchema = Type.Object({
   limit: Type.Optional(Type.String({ pattern: '^([1-9]\\d?|100)$', default: '50', description: 'How many alerts, 1 to 100', examples: ['20'] }))

@@ -4,7 +4,7 @@ import { DisplayNameSchema, EmailSchema, UserSchema } from './users.ts'
 
 // The rules of a password have codes of their own; the bound of the body is the only one here.
 const PASSWORD = { maxLength: 10_240, examples: ['correct horse battery staple'] }
-const NewPasswordSchema = Text({ ...PASSWORD, description: 'PASSWORD_MIN_LENGTH (8) to 128 characters, not among the common ones, without the e-mail name' })
+const NewPasswordSchema = Text({ ...PASSWORD, description: 'PASSWORD_MIN_LENGTH (8) to 128 characters, not among the common ones, without the e-mail name (from 4 characters on) or that of the service' })
 const PasswordSchema = Text({ ...PASSWORD, minLength: 1 })
 
 export const RegisterSchema = Type.Object({
@@ -38,5 +38,5 @@ const pair = {
   expiresIn: Type.Integer({ description: 'Life of the access token, s', examples: [900] }),
   refreshExpiresIn: Type.Integer({ description: 'Life of the refresh token unless it is used, s', examples: [604_800] })
 }
-export const TokenPairSchema = Type.Object(pair, { title: 'TokenPair', description: 'A pair of tokens', additionalProperties: false })
-export const RegisteredSchema = Type.Object({ user: UserSchema, ...pair }, { title: 'Registered', description: 'The user and a pair of tokens', headers: { Location: header('/me, relative to this path') }, additionalProperties: false })
+export const TokenPairSchema = Type.Object(pair, { title: 'TokenPair', description: 'A pair of tokens' })
+export const RegisteredSchema = Type.Object({ user: UserSchema, ...pair }, { title: 'Registered', description: 'The user and a pair of tokens', headers: { Location: header('/me, relative to this path') } })

@@ -54,8 +54,8 @@ export const ProblemSchema = Type.Object({
   correlationId: Type.Optional(Type.String()),
   errors: Type.Optional(Type.Array(Type.Object({
     pointer: Type.String({ description: 'JSON Pointer into the body, or after its name into querystring, params or headers' }),
-    code: Type.String(),
-    message: Type.String()
+    code: Type.String({ description: 'The keyword of JSON Schema that does not hold; `x-well-formed`: a NUL, or half a surrogate pair; `email`: no address; or the `code` of the problem' }),
+    message: Type.String({ description: 'In English, for people' })
   })))
 }, { $id: 'Problem', description: 'RFC 9457 problem document' })
 
@@ -73,7 +73,7 @@ export const ETAG = { ETag: header('The version') }
 export const RETRY = { 'Retry-After': header('Seconds') }
 const HEADERS: Partial<Record<number, object>> = {
   401: { 'WWW-Authenticate': header('Bearer') },
-  429: { ...RETRY, RateLimit: header('What is left of the limit that is nearest to its end'), 'RateLimit-Policy': header('That limit') },
+  429: { ...RETRY, RateLimit: header('`"user";r=299;t=60`: the limit that is nearest to its end, how many are left, and seconds until the next one frees (draft-ietf-httpapi-ratelimit-headers-10). Whatever counted for a limit says so'), 'RateLimit-Policy': header('`"user";q=300;w=60`: that limit, and in how many seconds') },
   503: RETRY
 }
 

@@ -6,20 +6,20 @@ export const HealthSchema = Type.Object({
   status: Type.Literal('ok'),
   timestamp: TimeSchema,
   environment: Type.String({ examples: ['production'] })
-}, { title: 'Health', description: 'The process answers', additionalProperties: false })
+}, { title: 'Health', description: 'The process answers' })
 
-const CheckSchema = Type.Object({ status: Enum(['up', 'down', 'degraded', 'disabled']) }, { title: 'Check', additionalProperties: false })
+const CheckSchema = Type.Object({ status: Enum(['up', 'down', 'degraded', 'disabled']) }, { title: 'Check' })
 
 export const ReadySchema = Type.Object({
   ready: Type.Boolean(),
   timestamp: TimeSchema,
-  checks: Type.Object({ database: CheckSchema, redis: CheckSchema, migrations: CheckSchema }, { additionalProperties: false })
-}, { title: 'Readiness', description: 'Whether traffic should come here', additionalProperties: false })
+  checks: Type.Object({ database: CheckSchema, redis: CheckSchema, migrations: CheckSchema })
+}, { title: 'Readiness', description: 'Whether traffic should come here' })
 
 const DependencySchema = Type.Object({
   status: Enum(['up', 'down', 'degraded', 'disabled']),
   breaker: Enum(['closed', 'open', 'half-open', 'disabled'], { description: 'State of its circuit breaker' })
-}, { title: 'Dependency', additionalProperties: false })
+}, { title: 'Dependency' })
 
 export const StatusSchema = Type.Object({
   service: Type.String({ examples: ['microts'] }),
@@ -29,15 +29,15 @@ export const StatusSchema = Type.Object({
     seconds: Type.Integer(),
     formatted: Type.String({ examples: ['3d 4h 12m 9s'] }),
     startedAt: TimeSchema
-  }, { additionalProperties: false }),
-  dependencies: Type.Object({ database: DependencySchema, redis: DependencySchema, webhook: DependencySchema }, { additionalProperties: false }),
+  }),
+  dependencies: Type.Object({ database: DependencySchema, redis: DependencySchema, webhook: DependencySchema }),
   hashing: Type.Object({
     build: Enum(['generic', 'native'], { description: 'Whether argon2 was compiled for this CPU' }),
     concurrency: Type.Integer({ description: 'Hashes at a time' })
-  }, { additionalProperties: false }),
-  alerts: Type.Object({ total: Type.Integer(), firing: FiringSchema, resolved: Type.Integer() }, { additionalProperties: false }),
+  }),
+  alerts: Type.Object({ total: Type.Integer(), firing: FiringSchema, resolved: Type.Integer() }),
   links: Type.Record(Type.String(), Type.String())
-}, { title: 'Status', description: 'The service and what it depends on', additionalProperties: false })
+}, { title: 'Status', description: 'The service and what it depends on' })
 export type Status = Static<typeof StatusSchema>
 
 export const MetricsSchema = Type.Unsafe<string>({
@@ -52,7 +52,7 @@ export const ApiSchema = Type.Object({
   name: Type.String({ examples: ['microts'] }),
   version: Type.String({ examples: ['0.1.0'] }),
   links: Type.Record(Type.String(), Type.String())
-}, { title: 'Api', description: 'Where to go from here', additionalProperties: false })
+}, { title: 'Api', description: 'Where to go from here' })
 
 export const JwksSchema = Type.Object({
   keys: Type.Array(Type.Object({
@@ -62,5 +62,5 @@ export const JwksSchema = Type.Object({
     kid: Type.String({ description: 'RFC 7638 thumbprint', examples: ['kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k'] }),
     alg: Type.Literal('EdDSA'),
     use: Type.Literal('sig')
-  }, { title: 'Jwk', additionalProperties: false }))
-}, { title: 'Jwks', description: 'Public keys (RFC 7517)', headers: ETAG, additionalProperties: false })
+  }, { title: 'Jwk' }))
+}, { title: 'Jwks', description: 'Public keys (RFC 7517)', headers: ETAG })

@@ -23,9 +23,9 @@ export const UserSchema = Type.Object({
   displayName: Nullable({ examples: ['Ada Lovelace'] }),
   createdAt: TimeSchema,
   updatedAt: TimeSchema
-}, { title: 'User', additionalProperties: false })
+}, { title: 'User' })
 
-export const UserAnswerSchema = Type.Object({ user: UserSchema }, { title: 'UserAnswer', description: 'The user', headers: ETAG, additionalProperties: false })
+export const UserAnswerSchema = Type.Object({ user: UserSchema }, { title: 'UserAnswer', description: 'The user', headers: ETAG })
 
 export const RenameSchema = Type.Object({
   displayName: DisplayNameSchema

@@ -147,6 +147,53 @@ test('a client renews once at a time, and who is refused late takes the token th
   t.same(answers.filter((answer) => answer.startsWith('/auth/refresh')), ['/auth/refresh 200'])
 })
 
+test('a renewal that comes late replaces nothing, and one that is cut off is no success', async (t) => {
+  const api = await load('microts/index.js')
+  const { clientOf } = await load('session.js')
+  const app = await build(t)
+  const session: { tokens?: { accessToken: string, refreshToken: string } | undefined } = {}
+  const client = clientOf(await app.listen({ port: 0 }), session)
+  const body = { email: 'ada@example.org', password: PASSWORD }
+  session.tokens = (await api.register({ client, body })).data
+  const expire = () => { session.tokens = { ...session.tokens!, accessToken: 'expired' } }
+
+  const real = globalThis.fetch
+  t.teardown(() => { globalThis.fetch = real })
+  let change = async (response: Response) => response
+  globalThis.fetch = async (...request: Parameters<typeof fetch>) => {
+    const response = await real(...request)
+    return new URL(response.url).pathname === '/auth/refresh' ? change(response) : response
+  }
+
+  for (const latest of [(await api.login({ client, body })).data, undefined]) {
+    const { promise: isLate, resolve: answer } = Promise.withResolvers<void>()
+    const { promise: isAsked, resolve: asked } = Promise.withResolvers<void>()
+    change = async (response) => {
+      asked()
+      await isLate
+      return response
+    }
+    expire()
+    const me = api.getMe({ client })
+    await isAsked
+    session.tokens = latest
+    answer()
+    t.equal((await me).response.status, latest ? 200 : 401)
+    t.equal(session.tokens, latest)
+  }
+
+  session.tokens = (await api.login({ client, body })).data
+  for (const rest of ['', '{"accessToken":"ey']) {
+    change = async (response) => new Response(rest, response)
+    expire()
+    const before = session.tokens
+    t.match(await api.getMe({ client }), { data: undefined, error: Error, response: undefined })
+    t.equal(session.tokens, before)
+  }
+  change = async (response) => response
+  t.equal((await api.getMe({ client })).response.status, 200, 'it is tried again within the grace')
+})
+
 test('tabs that share their tokens go on, and one that comes later with a copy of its own ends the session', async (t) => {
   const api = await load('microts/index.js')
   const { clientOf } = await load('session.js')

@@ -20,7 +20,7 @@ export function at (document: Json, pointer: string): any {
 export function contractOf (document: Json) {
   const ajv = new Ajv2020({ strict: false, allErrors: true })
   formats.default(ajv)
-  ajv.addSchema({ ...document, $id: 'document' })
+  ajv.addSchema({ ...closed(document), $id: 'document' })
   const validators = new Map<string, ValidateFunction>()
 
   return { operationOf, violation, fault }
@@ -73,6 +73,14 @@ export function contractOf (document: Json) {
     validators.set(text, known)
     return known
   }
+}
+
+/** Clients are to bear what is added to an answer one day; what is not documented yet is in none. */
+function closed (part: any): any {
+  if (typeof part !== 'object' || part === null) return part
+  if (Array.isArray(part)) return part.map(closed)
+  const inner = Object.fromEntries(Object.entries(part).map(([key, value]) => [key, closed(value)]))
+  return inner.type === 'object' && inner.properties ? { additionalProperties: false, ...inner } : inner
 }
 
 const typeOf = (headers: Record<string, unknown>) => String(headers['content-type']).replace(/;.*/, '')

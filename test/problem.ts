@@ -20,7 +20,8 @@ export function isProblem (t: Test, { statusCode, headers, body }: Answer, statu
       'x-content-type-options': 'nosniff',
       'referrer-policy': 'no-referrer',
       'content-type': 'application/problem+json',
-      'x-request-id': problem.requestId
+      'x-request-id': problem.requestId,
+      'x-correlation-id': problem.correlationId
     },
     problem: { status, code, type: `urn:microts:problem:${code}` },
     isDocumented: true

@@ -55,7 +55,7 @@ function refusalOf ({ code }: { code?: string }): Refusal {
 /** A refusal for which there is no reply: what it is answered with, in full. */
 export function bare (app: FastifyInstance, error: Refusal, { raw, response, reason = error.message }: { raw?: IncomingMessage, response?: ServerResponse, reason?: string | undefined } = {}): Bare {
   const id = raw ? app.requestIdOf(raw) : app.nextId()
-  const common = raw ? app.commonHeaders(raw, id, response) : { ...app.securityHeaders, 'x-request-id': id }
+  const common = raw ? app.commonHeaders(raw, id, response) : { ...app.securityHeaders, 'x-request-id': id, 'x-correlation-id': id }
   const { status, headers, body } = problemOf(error, { id, correlationId: common['x-correlation-id'] ?? id })
   app.countRefused(status, body.code)
   app.log.info({ statusCode: status, requestId: id, reason }, 'request refused before routing')

@@ -12,7 +12,7 @@ const login: FastifyPluginAsyncTypebox = async (app) => {
       operationId: 'login',
       tags: ['auth'],
       summary: 'Open a session',
-      description: 'One answer, after the same time, for an unknown address, a wrong password and a disabled account.',
+      description: 'One answer, after the same time, for an unknown address, a wrong password and a disabled account. Beyond 20 live sessions (SESSION_LIMIT) the one that was idle for longest ends; each ends 30 days after its login (REFRESH_ABSOLUTE_TTL).',
       body: LoginSchema,
       response: answers({ 200: TokenPairSchema }, 'INVALID_CREDENTIALS')
     }

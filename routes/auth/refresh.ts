@@ -17,7 +17,7 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
       operationId: 'refresh',
       tags: ['auth'],
       summary: 'Exchange a refresh token for the next pair',
-      description: 'A retry within the grace gets the same successor again. A token that is older than that is taken for stolen and ends the session.',
+      description: 'A retry within the grace (REFRESH_GRACE_SECONDS, 30 s) gets the same successor again. A token that is older than that is taken for stolen and ends the session.',
       body: RefreshSchema,
       response: answers({ 200: TokenPairSchema }, 'INVALID_REFRESH_TOKEN')
     }
