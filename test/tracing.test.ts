@@ -86,7 +86,7 @@ file.test('what is done in the background has no span, and a trace that begins h
   const roots = () => collector.spans.filter(({ parentSpanId }) => !parentSpanId)
   await begin()
   // While Redis is checked on this often, PostgreSQL is asked for revocations more often still.
-  const checks = () => callsOf(redis, 'ping')
+  const checks = () => callsOf(redis, 'eval')
   const before = await checks()
   await eventually(async () => await checks() > before + 3)
   await begin()

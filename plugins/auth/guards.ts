@@ -1,5 +1,5 @@
 import fp from 'fastify-plugin'
-import { Unauthorized } from '../errors.ts'
+import { ServiceUnavailable, Unauthorized } from '../errors.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Identity } from './tokens.ts'
 
@@ -53,7 +53,7 @@ export default fp(async (app) => {
     try {
       return await app.tokens.verify(request)
     } catch (error) {
-      await app.limits.take(request, reply, ['address'])
+      if (!(error instanceof ServiceUnavailable)) await app.limits.take(request, reply, ['address'])
       throw error
     }
   }

@@ -4,8 +4,8 @@ const READ_ONLY = '25006'
 const STALE_PLAN = '0A000'   // a migration changed what a prepared statement answers: a new connection prepares it anew
 const PASSING = new Set(['40001', '40P01', STALE_PLAN])
 const TROUBLE = new Set([READ_ONLY, '54000', '55P03', '42P01', '42703'])   // read-only, out of transaction ids, lock not available, not migrated yet
-// What ends a connection, by its code: the word FATAL is in the language of the server.
-const ENDING = /^(08|25P0[34]|53300|57P)/
+// What ends a connection, or refuses it, by its code: the word FATAL is in the language of the server.
+const ENDING = /^(08|25P0[34]|28|3D|53300|57P)/
 const TROUBLE_CLASSES = new Set(['08', '53', '57', '58', 'XX'])   // connection, resources, operator, system, internal
 const BUGS = [TypeError, RangeError, ReferenceError, SyntaxError]
 

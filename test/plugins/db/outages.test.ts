@@ -207,6 +207,8 @@ test('errors are told apart by what they say of the connection', async (t) => {
     ['25P04', 'ВАЖНО', true, true, false],
     ['53300', '致命错误', true, true, false],
     ['08P01', 'ВАЖНО', true, true, false],
+    ['28P01', 'ВАЖНО', true, true, false],
+    ['3D000', 'ВАЖНО', true, true, false],
     ['57014', 'ОШИБКА', true, false, false],
     ['23505', 'ОШИБКА', false, false, false],
     ['57P03', 'FATAL', true, true, false],
