@@ -9,7 +9,7 @@ const AWAY_MS = 3000
 const OPEN_MS = 2000
 const BACK_MS = 5000
 const COST_MS = 50
-const COST_OF_SILENCE_MS = COST_MS + 300      // two commands of a request that meet their deadline before the breaker opens
+const COST_OF_DEADLINES_MS = COST_MS + 300      // two commands of a request that are sent and not answered, before the breaker opens
 
 type Act = (world: World) => Promise<unknown>
 
@@ -49,6 +49,6 @@ const row = (fault: string, strike: Act, heal: Act, costMs = COST_MS): Row => ({
 
 export const rows: Row[] = [
   row('Redis refuses connections', ({ redis }) => redis.set('refuse'), ({ redis }) => redis.set('pass')),
-  row('Redis is silent', ({ redis }) => redis.set('swallow'), ({ redis }) => redis.set('pass'), COST_OF_SILENCE_MS),
-  row('Redis is killed, and comes back empty', ({ redisServer }) => redisServer.kill(), ({ redisServer }) => redisServer.restart())
+  row('Redis is silent', ({ redis }) => redis.set('swallow'), ({ redis }) => redis.set('pass'), COST_OF_DEADLINES_MS),
+  row('Redis is killed, and comes back empty', ({ redisServer }) => redisServer.kill(), ({ redisServer }) => redisServer.restart(), COST_OF_DEADLINES_MS)
 ]
