@@ -1,7 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { answers, ETAG } from '../schemas/common.ts'
+import { answers, ConditionHeadersSchema, ETAG } from '../schemas/common.ts'
 import { JwksSchema } from '../schemas/ops.ts'
-import { ConditionHeadersSchema } from '../schemas/users.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const jwks: FastifyPluginAsyncTypebox = async (app) => {

@@ -77,6 +77,13 @@ const HEADERS: Partial<Record<number, object>> = {
   503: RETRY
 }
 
+const ENTITY_TAGS = { maxLength: 1000 }
+
+export const ConditionHeadersSchema = Type.Object({
+  'if-match': Type.Optional(Type.String({ ...ENTITY_TAGS, description: 'This version only, else 412' })),
+  'if-none-match': Type.Optional(Type.String({ ...ENTITY_TAGS, description: 'Any but this version: else 304 to a GET, 412 to a change' }))
+})
+
 /** What a resource with PATCH takes (RFC 5789 section 3.1). */
 export const ACCEPT_PATCH = { 'accept-patch': 'application/json' }
 

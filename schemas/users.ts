@@ -30,10 +30,3 @@ export const UserAnswerSchema = Type.Object({ user: UserSchema }, { title: 'User
 export const RenameSchema = Type.Object({
   displayName: DisplayNameSchema
 }, { title: 'ProfileChange', additionalProperties: false, examples: [{ displayName: 'Ada Lovelace' }] })
-
-const TAGS = { maxLength: 1000 }
-
-export const ConditionHeadersSchema = Type.Object({
-  'if-match': Type.Optional(Type.String({ ...TAGS, description: 'This version only, else 412' })),
-  'if-none-match': Type.Optional(Type.String({ ...TAGS, description: 'Any but this version: else 304 to a GET, 412 to a change' }))
-})

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { PasswordProofSchema } from '../../schemas/auth.ts'
-import { answers, ETAG, GUARDED } from '../../schemas/common.ts'
-import { ConditionHeadersSchema, RenameSchema, UserAnswerSchema } from '../../schemas/users.ts'
+import { answers, ConditionHeadersSchema, ETAG, GUARDED } from '../../schemas/common.ts'
+import { RenameSchema, UserAnswerSchema } from '../../schemas/users.ts'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 
 const profile: FastifyPluginAsyncTypebox = async (app) => {
