@@ -26,8 +26,8 @@ type Check = { name: string, run: () => Promise<unknown>, isOptional: boolean, i
  * Background checks with hysteresis: a probe reads the last result and costs no dependency anything.
  * A check rises with its first success and falls with the third failure in a row; after that it takes two successes to rise again.
  */
-export function createHealth (listener: OnChange, now = () => performance.now()) {
-  const listeners = [listener]
+export function createHealth (now = () => performance.now()) {
+  const listeners: OnChange[] = []
   const checks: Check[] = []
   let begunAt: number | undefined
   let isDraining = false
@@ -115,7 +115,8 @@ async function tooLate () {
 }
 
 export default fp(async (app) => {
-  const health = createHealth((name, isUp, error) => {
+  const health = createHealth()
+  health.onChange((name, isUp, error) => {
     if (isUp) app.log.info({ check: name }, 'check is up')
     else app.log.error({ check: name, err: error }, 'check is down')
   })

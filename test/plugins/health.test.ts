@@ -67,7 +67,7 @@ test('a dependency that comes and goes every 2 s for a minute changes readiness 
 })
 
 test('several checks of one name are up together or not at all', async (t) => {
-  const health = createHealth(() => {})
+  const health = createHealth()
   let isLoaded = false
   health.add('database', async () => {})
   health.add('database', async () => { if (!isLoaded) throw new Error('not loaded yet') })
@@ -80,7 +80,7 @@ test('several checks of one name are up together or not at all', async (t) => {
 })
 
 test('it has risen when each check has been up once, though not at the same time', async (t) => {
-  const health = createHealth(() => {})
+  const health = createHealth()
   let round = 0
   health.add('a', async () => { if (round > 0) throw new Error('away') })
   health.add('b', async () => { if (round < 5) throw new Error('away') })
@@ -95,7 +95,8 @@ test('it has risen when each check has been up once, though not at the same time
 test('a check that does not answer within a second has failed', async (t) => {
   const { promise: never } = Promise.withResolvers<void>()
   let error: unknown
-  const health = createHealth((name, isUp, cause) => { error = cause })
+  const health = createHealth()
+  health.onChange((name, isUp, cause) => { error = cause })
   let isSilent = false
   health.add('database', async () => { if (isSilent) await never })
   await health.checkNow()
@@ -147,7 +148,8 @@ test('nothing is checked after closing', async (t) => {
 function watched () {
   const changes: unknown[][] = []
   const clock = { ms: 1000 }
-  const health = createHealth((...change) => changes.push(change), () => clock.ms)
+  const health = createHealth(() => clock.ms)
+  health.onChange((...change) => changes.push(change))
   let isGood = false
   health.add('database', async () => { if (!isGood) throw new Error('away') })
   const answer = async (...results: boolean[]) => {
