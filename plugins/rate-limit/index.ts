@@ -31,10 +31,10 @@ type Asked = { slot: Taken, isExceeded: boolean }
 interface Limits {
   /** Takes no slot, but throws RateLimitExceeded where none is left. */
   look: (request: FastifyRequest, reply: FastifyReply, subject: Subject) => Promise<void>
-  /** Takes a slot of each, or none of them and throws RateLimitExceeded; at once where the log is in memory. */
-  take: (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) => Taken[] | Promise<Taken[]>
-  /** Takes slots for `work`; when it ends in a failure of ours, they are given back. Who leaves meanwhile has had it done. */
-  spend: <Result>(request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) => Promise<Result>
+  /** Takes a slot, or throws RateLimitExceeded where none is left; at once where the log is in memory. */
+  take: (request: FastifyRequest, reply: FastifyReply, subject: Subject) => Taken[] | Promise<Taken[]>
+  /** Takes a slot for `work`; when it ends in a failure of ours, it is given back. Who leaves meanwhile has had it done. */
+  spend: <Result>(request: FastifyRequest, reply: FastifyReply, subject: Subject, work: () => Promise<Result>) => Promise<Result>
   /**
    * Counts a wrong password: success gives the slots back, unless it `costs` them too, and ends the account's row of failures; whatever else
    * `work` ends in gives them back.
@@ -95,10 +95,11 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     if (isExceeded) refuse(reply, slot)
   }
 
-  function take (request: FastifyRequest, reply: FastifyReply, ...subjects: Subject[]) {
-    return takeEach(request, reply, subjects)
+  function take (request: FastifyRequest, reply: FastifyReply, subject: Subject) {
+    return takeEach(request, reply, [subject])
   }
 
+  /** A slot of each, or none of them. */
   function takeEach (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], onTaken?: (slot: Taken) => void) {
     request.slots = slotsOf(request)
     const taken: Taken[] = []
@@ -125,8 +126,8 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
     }
   }
 
-  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], work: () => Promise<Result>) {
-    const taken = await takeEach(request, reply, subjects)
+  async function spend<Result> (request: FastifyRequest, reply: FastifyReply, subject: Subject, work: () => Promise<Result>) {
+    const taken = await takeEach(request, reply, [subject])
     return refundUnless((error) => !isOurFailure(error), request, reply, taken, work)
   }
 

@@ -18,7 +18,7 @@ const register: FastifyPluginAsyncTypebox = async (app) => {
     }
   }, async (request, reply) => {
     const draft = app.users.draft(request.body)
-    const registered = await app.limits.spend(request, reply, [['register']], () => app.users.register(draft, request))
+    const registered = await app.limits.spend(request, reply, ['register'], () => app.users.register(draft, request))
     // Relative, so that it is right behind a prefix as well.
     reply.code(201).header('location', '../me')
     return registered
