@@ -13,7 +13,7 @@ declare module 'fastify' {
   interface FastifyInstance { limits: Limits }
   interface FastifyRequest {
     /** The slots this request holds; null until it has asked for one. */
-    slots: Taken[] | null
+    limitSlots: Taken[] | null
   }
   interface FastifyContextConfig {
     /** `own`: the route counts by itself; `none`: it is not limited. Every other request counts for its address. */
@@ -60,9 +60,9 @@ const dimensionsOf = (config: Config) => ({
 
 export default fp(async (app) => {
   const local = new SlidingLog()
-  const log = app.fastPath ? createSharedLog(app.fastPath, local) : local
-  app.decorate('limits', createLimits(app, log))
-  app.decorateRequest('slots', null)
+  const slotLog = app.fastPath ? createSharedLog(app.fastPath, local) : local
+  app.decorate('limits', createLimits(app, slotLog))
+  app.decorateRequest('limitSlots', null)
 
   app.addHook('onRequest', function countForAddress (request, reply, done) {
     if (request.route.config.limit !== undefined) return done()
@@ -75,7 +75,7 @@ export default fp(async (app) => {
   app.addHook('onClose', async () => clearInterval(timer))
 }, { name: 'rate-limit', dependencies: ['address', 'config', 'deadline', 'errors', 'metrics', 'overload', 'passwords', 'redis', 'route', 'security'] })
 
-function createLimits (app: FastifyInstance, log: Log): Limits {
+function createLimits (app: FastifyInstance, slotLog: Log): Limits {
   const underWay = createUnderWay()
   let nextId = 0
 
@@ -101,14 +101,14 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
   /** A slot of each, or none of them. */
   function takeEach (request: FastifyRequest, reply: FastifyReply, subjects: Subject[], onTaken?: (slot: Taken) => void) {
-    request.slots = slotsOf(request)
+    request.limitSlots = slotsOf(request)
     const taken: Taken[] = []
     return next()
 
     function next (): Taken[] | Promise<Taken[]> {
       if (taken.length === subjects.length) {
-        request.slots!.push(...taken)
-        tell(reply, request.slots!)
+        request.limitSlots!.push(...taken)
+        tell(reply, request.limitSlots!)
         return taken
       }
       const asked = ask(request, subjects[taken.length]!, 'take')
@@ -117,7 +117,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
 
     function admit ({ slot, isExceeded }: Asked) {
       if (isExceeded) {
-        taken.forEach(log.refund, log)
+        taken.forEach(slotLog.refund, slotLog)
         refuse(reply, slot)
       }
       taken.push(slot)
@@ -147,7 +147,7 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
       const taken = await takeEach(request, reply, [['login', `${clientOf(request)} ${who}`], ['login-address'], ['account', who]], trial.add)
       return await refundUnless(isWrongPassword, request, reply, taken, async () => {
         const result = await work()
-        for (const slot of taken) if (slot.dimension === 'account') log.clear(slot)
+        for (const slot of taken) if (slot.dimension === 'account') slotLog.clear(slot)
         if (!success.costs) giveBack(request, reply, taken)
         return result
       })
@@ -163,14 +163,14 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
   }
 
   async function countFailure (error: FastifyError, request: FastifyRequest, reply: FastifyReply): Promise<never> {
-    if (request.slots === null && !isOurFailure(error) && !(error instanceof ClientLeft)) await take(request, reply, ['address'])
+    if (request.limitSlots === null && !isOurFailure(error) && !(error instanceof ClientLeft)) await take(request, reply, ['address'])
     throw error
   }
 
   function ask (request: FastifyRequest, [dimension, value = clientOf(request)]: Subject, how: 'take' | 'look'): Asked | Promise<Asked> {
     const { max, windowMs, policy, allowed, refused } = limits[dimension]
     const id = nextId++
-    const decision = log[how]({ dimension, value, id }, windowMs, max)
+    const decision = slotLog[how]({ dimension, value, id }, windowMs, max)
     return decision instanceof Promise ? decision.then(judge) : judge(decision)
 
     function judge ({ current, ttl }: Decision) {
@@ -182,13 +182,13 @@ function createLimits (app: FastifyInstance, log: Log): Limits {
   }
 
   function giveBack (request: FastifyRequest, reply: FastifyReply, taken: Taken[]) {
-    taken.forEach(log.refund, log)
-    request.slots = slotsOf(request).filter((slot) => !taken.includes(slot))
-    tell(reply, request.slots)
+    taken.forEach(slotLog.refund, slotLog)
+    request.limitSlots = slotsOf(request).filter((slot) => !taken.includes(slot))
+    tell(reply, request.limitSlots)
   }
 }
 
-const slotsOf = ({ slots }: FastifyRequest) => slots ?? []
+const slotsOf = ({ limitSlots }: FastifyRequest) => limitSlots ?? []
 
 // Those without an address share one bucket, in contrast to having none.
 const clientOf = ({ address }: FastifyRequest) => address === undefined ? 'unknown' : normalizeIP(address)
