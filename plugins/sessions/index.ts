@@ -36,7 +36,7 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
 
   return {
     /** What a refresh token of ours says; throws InvalidRefreshToken for anything else. Costs no I/O. */
-    read (refreshToken: string): RefreshClaim {
+    claimOf (refreshToken: string): RefreshClaim {
       const claim = refreshTokens.verify(refreshToken)
       if (!claim) throw new InvalidRefreshToken()
       return claim
@@ -54,7 +54,7 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
       return pairOf(access, claim, firstSeconds)
     },
 
-    /** `rotate` exchanges a refresh token for the next pair, `expose` only judges it; both throw InvalidRefreshToken. */
+    /** `rotate` exchanges a refresh token for the next pair, `endIfStolen` only looks for theft; both throw InvalidRefreshToken. */
     ...createRotation({ beyondDeadline, config, db, gather, slots, tokens, log, pairOf, end, count }),
 
     /** The live sessions of a user, the one seen last first. */

@@ -45,7 +45,7 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, slot
     return new Map(states.map((state) => [bySession.get(state.sessionId)!, state]))
   }), (work) => beyondDeadline(() => statements.pass(work, config.DB_CONNECT_TIMEOUT)))
 
-  return { rotate, expose }
+  return { rotate, endIfStolen }
 
   async function rotate (claim: RefreshClaim) {
     if (claim.generation > MOST_GENERATIONS) throw new InvalidRefreshToken()
@@ -66,7 +66,7 @@ export function createRotation<Pair> ({ beyondDeadline, config, db, gather, slot
    * Judges a token that is not exchanged, as `rotate` would: else a thief who keeps the limit of the session used up would not be
    * found out, since what the owner presents would be refused unread.
    */
-  async function expose (claim: RefreshClaim) {
+  async function endIfStolen (claim: RefreshClaim) {
     const state = await advanceAlone({ ...claim, generation: NONE })
     if (state && isStolen(claim, state)) await endStolen(claim, state)
   }

@@ -26,7 +26,8 @@ const ANY = '*'
 
 function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, etag, log }: Needs) {
   const tags = new WeakMap<User, string>()
-  const administration = createAdministration({ cache, db, passwords, sessions })
+  // Private, since it checks nothing by itself.
+  const { erase, ...administration } = createAdministration({ cache, db, passwords, sessions })
   const find = gather((ids: string[]) => beyondDeadline(async () => {
     const rows = await db.query<UserRow>(`select ${COLUMNS} from users where id = any($1)`, [ids])
     return new Map(rows.map((row) => [row.id, row]))
@@ -75,10 +76,10 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
     },
 
     /** Throws PreconditionFailed where the conditions of a change do not hold; answers the version that is to be changed, if they name one. */
-    meets,
+    requireVersion,
 
     async rename (id: string, displayName: string | null, conditions: Conditions) {
-      const version = await meets(id, conditions)
+      const version = await requireVersion(id, conditions)
       const [row] = await db.query<UserRow>(`
         update users set display_name = $2, ${TOUCH}
         where id = $1 and ($3::timestamptz is null or updated_at = $3) returning ${COLUMNS}`, [id, displayName?.trim() ?? null, version])
@@ -113,7 +114,7 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
     /** Deletes a session's account and all that belongs to it, in this version or in any. */
     async remove (account: Account, sessionId: string, password: string, version: string | null) {
       const { id, epoch } = await verified(account, password)
-      const isErased = await administration.erase(id, async (tx, now) => {
+      const isErased = await erase(id, async (tx, now) => {
         if (now.epoch !== epoch) throw new InvalidCredentials()
         if (version && now.updatedAt.toISOString() !== version) throw new PreconditionFailed()
         await sessions.mustBeAlive(tx, sessionId)
@@ -166,7 +167,7 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
     }
   }
 
-  async function meets (id: string, conditions: Conditions) {
+  async function requireVersion (id: string, conditions: Conditions) {
     const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch } = conditions
     if (ifMatch === undefined && ifNoneMatch === undefined) return null
     const user = await read(id)

@@ -22,14 +22,14 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
       response: answers({ 200: TokenPairSchema }, 'INVALID_REFRESH_TOKEN')
     }
   }, async (request, reply) => {
-    const claim = app.sessions.read(request.body.refreshToken)
+    const claim = app.sessions.claimOf(request.body.refreshToken)
     try {
       return await app.limits.spend(request, reply, ['session', claim.sessionId], () => app.sessions.rotate(claim))
     } catch (error) {
       if ((error as FastifyError).code !== 'RATE_LIMIT_EXCEEDED') throw error
       const told = reply.getHeaders()
       // Or a flood of these would be one of statements.
-      await app.limits.spend(request, reply, ['address'], () => app.sessions.expose(claim))
+      await app.limits.spend(request, reply, ['address'], () => app.sessions.endIfStolen(claim))
       reply.headers(told)
       throw error
     }

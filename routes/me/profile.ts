@@ -59,7 +59,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
   }, async (request, reply) => {
     const { id, sessionId } = request.user
     const account = await app.users.account(id)
-    const version = await app.users.meets(id, request.headers)
+    const version = await app.users.requireVersion(id, request.headers)
     await app.limits.attempt(request, reply, account.emailCanonical, () => app.users.remove(account, sessionId, request.body.password, version))
     reply.code(204)
   })

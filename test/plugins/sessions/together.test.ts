@@ -15,9 +15,9 @@ async function sessions (t: Test, count: number, env = {}) {
   return { app, tokens: [refreshToken, ...others.map((other) => other.refreshToken)] }
 }
 
-const rotate = async (app: FastifyInstance, token: string) => app.sessions.rotate(app.sessions.read(token))
-const generationOf = (app: FastifyInstance, token: string) => app.sessions.read(token).generation
-const idOf = (app: FastifyInstance, token: string) => app.sessions.read(token).sessionId
+const rotate = async (app: FastifyInstance, token: string) => app.sessions.rotate(app.sessions.claimOf(token))
+const generationOf = (app: FastifyInstance, token: string) => app.sessions.claimOf(token).generation
+const idOf = (app: FastifyInstance, token: string) => app.sessions.claimOf(token).sessionId
 
 /** What is asked of PostgreSQL from now on. */
 function watch (t: Test, { db }: FastifyInstance) {
