@@ -16,6 +16,9 @@ declare module 'fastify' {
 export type Verified = { id: string, epoch: number }
 /** Where a session is opened from. */
 export type Device = { address: string | undefined, headers: { 'user-agent'?: string | undefined } }
+type Access = { accessToken: string, expiresIn: number }
+/** A session that one transaction has opened, and those it has ended. */
+type Opened = { userId: string, claim: RefreshClaim, access: Access, evicted: string[] }
 /** The sessions of a user that one transaction has ended. */
 type Ended = { ids: string[], userId: string, reason: string }
 type Needs = Pick<FastifyInstance, 'beyondDeadline' | 'config' | 'db' | 'gather' | 'metrics' | 'slots' | 'tokens' | 'revocations'> & { log: Pick<FastifyBaseLogger, 'debug' | 'warn'> }
@@ -43,16 +46,10 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
     },
 
     /** Opens a session unless the account changed since its password was verified. Whoever is over the limit loses the session that was idle for longest. */
-    async open (user: Verified, device: Device, on: Sql = db) {
-      const claim: RefreshClaim = { sessionId: uuidv7(), generation: 0, nonce: randomBytes(16) }
-      const access = tokens.sign({ id: user.id, sessionId: claim.sessionId }, firstSeconds)
-      const evicted = await insertUnderLock(on, user, claim, device)
-      revocations.announce(evicted)
-      count('opened')
-      if (evicted.length > 0) count('revoked', EVICTED, evicted.length)
-      log.debug({ userId: user.id, sessionId: claim.sessionId }, 'session opened')
-      return pairOf(access, claim, firstSeconds)
-    },
+    open: async (user: Verified, device: Device) => announceOpened(await openUnderLock(db, user, device)),
+
+    openUnderLock,
+    announceOpened,
 
     /** `rotate` exchanges a refresh token for the next pair, `endIfStolen` only looks for theft; both throw InvalidRefreshToken. */
     ...createRotation({ beyondDeadline, config, db, gather, slots, tokens, log, pairOf, end, count }),
@@ -93,7 +90,23 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
     }
   }
 
-  async function insertUnderLock (on: Sql, { id, epoch }: Verified, { sessionId, nonce }: RefreshClaim, { address, headers }: Device) {
+  /** Within a transaction, or as one of its own. Answers what is to be announced after the commit. */
+  async function openUnderLock (on: Sql, user: Verified, device: Device): Promise<Opened> {
+    const claim: RefreshClaim = { sessionId: uuidv7(), generation: 0, nonce: randomBytes(16) }
+    const access = tokens.sign({ id: user.id, sessionId: claim.sessionId }, firstSeconds)
+    return { userId: user.id, claim, access, evicted: await insert(on, user, claim, device) }
+  }
+
+  /** Answers the next pair. */
+  function announceOpened ({ userId, claim, access, evicted }: Opened) {
+    revocations.announce(evicted)
+    count('opened')
+    if (evicted.length > 0) count('revoked', EVICTED, evicted.length)
+    log.debug({ userId, sessionId: claim.sessionId }, 'session opened')
+    return pairOf(access, claim, firstSeconds)
+  }
+
+  async function insert (on: Sql, { id, epoch }: Verified, { sessionId, nonce }: RefreshClaim, { address, headers }: Device) {
     // A statement sees what was committed before it began, so that the lock has one of its own.
     const [opened] = await on.batch<{ evicted: string[] }>([`${UNCHANGED} for no key update`, [id, epoch]], [`
       with unchanged as (${UNCHANGED}), surplus as (
@@ -149,7 +162,7 @@ function createSessions ({ beyondDeadline, config, db, gather, metrics, slots, t
     log.debug({ userId, sessions: ids.length, reason }, 'sessions revoked')
   }
 
-  function pairOf (access: { accessToken: string, expiresIn: number }, claim: RefreshClaim, seconds: number) {
+  function pairOf (access: Access, claim: RefreshClaim, seconds: number) {
     return { ...access, refreshToken: refreshTokens.sign(claim), tokenType: 'Bearer' as const, refreshExpiresIn: Math.floor(seconds) }
   }
 }

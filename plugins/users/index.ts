@@ -54,10 +54,12 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
     async register (draft: Draft, device: Device) {
       db.refuseIfAway()
       const passwordHash = await passwords.hash(draft.password)
-      return db.tx(async (tx) => {
+      const { user, opened } = await db.tx(async (tx) => {
         const { user, verified } = await create(draft, passwordHash, tx)
-        return { user, ...await sessions.open(verified, device, tx) }
+        return { user, opened: await sessions.openUnderLock(tx, verified, device) }
       })
+      log.debug({ userId: user.id }, 'user registered')
+      return { user, ...sessions.announceOpened(opened) }
     },
 
     /** Equal time and equal error, whether the account is unknown, disabled or has another password. */
@@ -132,7 +134,6 @@ function createUsers ({ cache, db, beyondDeadline, gather, passwords, sessions, 
       on conflict (email_canonical) do nothing
       returning ${COLUMNS}, epoch`, [uuidv7(), email, emailCanonical, passwordHash, displayName])
     if (!row) throw new EmailTaken()
-    log.debug({ userId: row.id }, 'user registered')
     return { user: toUser(row), verified: { id: row.id, epoch: row.epoch } }
   }
 

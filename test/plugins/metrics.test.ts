@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { NotFound } from '../../plugins/errors.ts'
 import { eventually } from '../eventually.ts'
-import { build, databaseUrl, logIn, post, signUp } from '../helper.ts'
+import { build, databaseUrl, logIn, PASSWORD, post, signUp, sql } from '../helper.ts'
 import { startProxy } from '../proxy.ts'
 import { connected, startRedis } from '../redis.ts'
 import type { FastifyInstance } from 'fastify'
@@ -14,6 +14,12 @@ async function samples (app: FastifyInstance) {
     const [name = '', value] = line.split(/ (?=\S+$)/)
     return [name, Number(value)]
   }))
+}
+
+/** What has happened to sessions, with its reason, and how often. */
+async function sessionEvents (app: FastifyInstance) {
+  const counted = Object.entries(await samples(app)).map(([name, value]) => [/^microts_session_events_total\{event="(.*)",reason="(.*)"\}$/.exec(name)?.slice(1).join(), value])
+  return counted.filter(([event, value]) => event && value)
 }
 
 test('what happens to sessions is counted', async (t) => {
@@ -35,13 +41,29 @@ test('what happens to sessions is counted', async (t) => {
 })
 
 test('what is rolled back has not happened to any session', async (t) => {
-  const app = await build(t)
-  const { user } = await signUp(app)
+  const app = await build(t, { SESSION_LIMIT: '1' })
+  const { user, headers } = await signUp(app)
+  const account = await app.users.account(user.id)
+  await t.rejects(app.db.tx(async (tx) => {
+    t.match(await app.sessions.openUnderLock(tx, account, { address: undefined, headers: {} }), { evicted: [String] })
+    throw new NotFound()
+  }))
   await t.rejects(app.db.tx(async (tx) => {
     t.match(await app.sessions.revokeUnderLock(tx, user.id, 'password changed'), { ids: [String] })
     throw new NotFound()
   }))
-  t.equal((await samples(app))['microts_session_events_total{event="revoked",reason="password changed"}'], undefined)
+  t.equal((await app.inject({ url: '/me', headers })).statusCode, 200)
+  t.same(await sessionEvents(app), [['opened,', 1]])
+})
+
+test('a registration that cannot be committed has opened no session', async (t) => {
+  const app = await build(t)
+  await sql(`
+    create function refuse() returns trigger language plpgsql as $$ begin raise 'no'; end $$;
+    create constraint trigger refuse after insert on users deferrable initially deferred for each row execute function refuse()`)
+  t.teardown(() => sql('drop trigger refuse on users; drop function refuse'))
+  t.equal((await post(app, '/auth/register', { email: 'ada@example.com', password: PASSWORD })).statusCode, 500)
+  t.same(await sessionEvents(app), [])
 })
 
 test('limits, hashes, the cache and the build tell of themselves', async (t) => {
