@@ -18,7 +18,7 @@ const { ConfigFault, loadConfig } = await import('./plugins/config/index.ts')
 const { stateFolder } = await import('./plugins/config/state-folder.ts')
 
 const SWEEP_MS = 250
-// For the name Fastify would make another server beside ours, which has nothing of what is set up on that.
+// For the name localhost Fastify opens a second server (::1), which has none of our listeners and limits.
 const LOCAL = '127.0.0.1'
 const PORTS_TO_TRY = 20
 

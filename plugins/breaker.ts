@@ -133,7 +133,7 @@ export function createBreakers (onCreate = (name: string) => {}) {
 
 export default fp(async (app) => {
   const transitions = app.metrics.counter({ name: 'microts_breaker_transitions_total', help: 'Changes of circuit breakers', labelNames: ['breaker', 'to'] })
-  // What has not happened yet is told as 0, so that its first time is a rise.
+  // From 0: Prometheus sees no increase in a series that begins at 1.
   const breakers = createBreakers((name) => { for (const to of STATES) transitions.inc({ breaker: name, to }, 0) })
   app.decorate('breakers', breakers)
   app.addHook('onClose', async () => breakers.shutdown())

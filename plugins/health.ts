@@ -164,7 +164,7 @@ function measure ({ health, metrics }: FastifyInstance) {
     }
   })
   const transitions = metrics.counter({ name: 'microts_ready_transitions_total', help: 'Changes of readiness', labelNames: ['to'] })
-  // What has not happened yet is told as 0, so that its first time is a rise.
+  // From 0: Prometheus sees no increase in a series that begins at 1.
   for (const to of ['ready', 'unready']) transitions.inc({ to }, 0)
   let wasReady = false
   health.onChange(() => {

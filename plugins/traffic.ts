@@ -17,7 +17,7 @@ const SLOTS = STEPS + 1       // and the one that is being filled
 const FINEST_MS = 0.1
 const PER_DOUBLING = 8
 const BUCKETS = 17 * PER_DOUBLING
-// Asked by the page that shows this.
+// The status page asks for itself every 15 s: that is no traffic.
 const ITSELF = '/status'
 
 /**

@@ -2,7 +2,7 @@ import { keyOf, type Received } from './received.ts'
 
 // Alertmanager repeats what goes on after hours, on purpose, but what was not answered with 200 again and again, a minute apart at most.
 const QUIET_MS = 15 * 60_000
-// Told again so soon after its end it is late, as the store has it, too.
+// 'firing' this soon after the end is an old message that came late; alert-store.ts has the same 45 s.
 const LATE_MS = 45_000
 const MOST_KNOWN = 10_000
 

@@ -10,7 +10,7 @@ declare module 'fastify' {
   }
   interface FastifyContextConfig {
     isGuarded?: boolean
-    /** It ends sessions, and counts for the one that asks: who has stolen another of the same user cannot use up what the user needs for it. */
+    /** Ends sessions, so it counts for the asking session, not its user: a thief on another session cannot use up the limit that the owner needs. */
     endsSessions?: boolean
   }
 }

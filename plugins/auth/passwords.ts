@@ -103,7 +103,7 @@ export default fp(async (app) => {
   metrics.gauge({ name: 'microts_hash_queue_length', help: 'Requests that wait for a hash', collect () { this.set(passwords.gate.queueLength) } })
   metrics.gauge({ name: 'microts_hashes_expected', help: 'Requests that have a place for a hash, and something else to do before it', collect () { this.set(passwords.gate.expected) } })
 
-  // Whose threads are there by then, since files were read.
+  // libuv's threads exist by then: reading files started them.
   app.addHook('onReady', async () => letLoopGoFirst())
 
   // Before the limits, so that most of a flood costs next to nothing.

@@ -21,7 +21,7 @@ const NOT_SERVED = ['csp.json', 'index.html']
 // It fits a phone, and its page does not say so.
 const VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1">'
 
-/** Made by a service that knows the routes of another one by what they say of themselves, and asked for each page once: many who look cost no more memory than one. */
+/** A second Fastify that knows of the routes only what they say of themselves. Each page is asked for once; all who look get the same bytes. */
 export async function createSite (version: string, routes: RouteOptions[], tagOf: (text: string) => string): Promise<Site> {
   const site = await open(version, routes)
   const files = (await readdir(new URL('static', import.meta.resolve('@fastify/swagger-ui')))).filter((file) => !NOT_SERVED.includes(file))

@@ -12,7 +12,7 @@ declare module 'fastify' {
     isLogged: boolean
   }
   interface FastifyContextConfig {
-    /** Asked by machines at a steady pace, and answered from memory: it has no deadline, and a good answer is no line of the log, unless at level debug. */
+    /** Asked by machines at a steady pace, and answered from memory: it has no deadline, and a good answer is no line of the log, unless at level debug. It is served under pressure too, and is no part of the traffic on the status page. */
     isProbe?: boolean
   }
 }

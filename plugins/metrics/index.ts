@@ -13,7 +13,7 @@ declare module 'fastify' {
 const fastifyMetrics: FastifyPluginAsync<Record<string, unknown>> = createRequire(import.meta.url)('fastify-metrics').default
 // Their names break Prometheus' own rules, as `promtool check metrics` says.
 const MISNAMED = ['active_handles_total', 'active_requests_total', 'active_resources_total', 'eventloop_utilization_histogram', 'eventloop_utilization_summary']
-// That of two of them would be measured by a timer that nothing ends.
+// The event-loop utilisation among the MISNAMED is sampled by a timer that nothing clears: it must never fire.
 const NEVER_MS = 2 ** 31 - 1
 
 /** The metrics of one app. It knows none of them by name: whoever has something to tell makes one. */

@@ -50,5 +50,5 @@ export default fp(async (app) => {
   }
 }, { name: 'security', dependencies: ['config', 'errors', 'ids', 'logging'] })
 
-// That of a request that was injected is none of ours.
+// app.inject() brings a response that does not write FIXED by itself.
 const headersFor = (response?: ServerResponse) => response instanceof Response ? USUAL : COMMON

@@ -28,7 +28,7 @@ const refresh: FastifyPluginAsyncTypebox = async (app) => {
     } catch (error) {
       if ((error as FastifyError).code !== 'RATE_LIMIT_EXCEEDED') throw error
       const told = reply.getHeaders()
-      // Or a flood of these would be one of statements.
+      // Counted for the address, since each of these asks PostgreSQL.
       await app.limits.spend(request, reply, ['address'], () => app.sessions.endIfStolen(claim))
       reply.headers(told)
       throw error

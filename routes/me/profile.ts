@@ -17,6 +17,7 @@ const profile: FastifyPluginAsyncTypebox = async (app) => {
       response: answers({ 200: UserAnswerSchema, 304: Type.Null({ description: 'It is still this version', headers: ETAG }) }, ...GUARDED, 'PRECONDITION_FAILED')
     }
   }, (request, reply) => {
+    // Without a promise where the profile is in memory: most reads are.
     const found = app.users.get(request.user.id, request.headers)
     return found instanceof Promise ? found.then(answer) : answer(found)
 
