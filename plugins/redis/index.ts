@@ -65,10 +65,11 @@ export default fp(async (app) => {
 
   const breaker = app.breakers.create('redis', { isFailure: (error) => !isFull(error as Error) })
   client.on('ready', breaker.close)
-  const run = async <Result>(use: (redis: Commands) => Promise<Result>, calls?: number) => breaker.run(() => within(config.REDIS_COMMAND_TIMEOUT, use(client)), calls)
+  const inTime = <Result>(answer: Promise<Result>) => app.within(config.REDIS_COMMAND_TIMEOUT, answer, 'no answer from Redis')
+  const run = async <Result>(use: (redis: Commands) => Promise<Result>, calls?: number) => breaker.run(() => inTime(use(client)), calls)
   app.decorate('fastPath', {
     run,
-    tell: (use) => within(config.REDIS_COMMAND_TIMEOUT, use(client)).then(() => true, () => false),
+    tell: (use) => inTime(use(client)).then(() => true, () => false),
     script: createScripts({ client, run, gather: app.gather }),
     listen: listener.add
   })
@@ -96,7 +97,7 @@ export default fp(async (app) => {
 
   async function check () {
     try {
-      await within(config.REDIS_COMMAND_TIMEOUT, tryWriting(mastersOf(client)))
+      await inTime(tryWriting(mastersOf(client)))
       if (isAway) breaker.close()
       isAway = false
     } catch (error) {
@@ -110,7 +111,7 @@ export default fp(async (app) => {
     const reports = await Promise.all(mastersOf(client).map((server) => server.info('memory'))).catch(() => [])
     if (reports.some(mayEvict)) app.log.warn('Redis may evict what revocation needs: set its maxmemory-policy to noeviction')
   }
-}, { name: 'redis', dependencies: ['breaker', 'config', 'gather', 'health'] })
+}, { name: 'redis', dependencies: ['breaker', 'config', 'gather', 'health', 'within'] })
 
 const mastersOf = (client: Redis | Cluster) => 'nodes' in client ? client.nodes('master') : [client]
 
@@ -125,19 +126,4 @@ const MAY_WRITE = '#!lua\nreturn 1'
 async function tryWriting (servers: Redis[]) {
   if (servers.length === 0) throw new Error('no node of the cluster is known')
   return Promise.all(servers.map((server) => server.eval(MAY_WRITE, 0)))
-}
-
-/** The time counts from the end of this turn, when commands have left. */
-async function within<Result> (ms: number, work: Promise<Result>) {
-  let timer: NodeJS.Timeout | undefined
-  let leaving: NodeJS.Immediate | undefined
-  const late = new Promise<never>((resolve, reject) => {
-    // A loop that was held up runs timers before it reads what has come meanwhile.
-    const expire = () => setImmediate(() => reject(new Error(`no answer from Redis within ${ms} ms`)))
-    leaving = setImmediate(() => { timer = setTimeout(expire, ms) })
-  })
-  return Promise.race([work, late]).finally(() => {
-    clearImmediate(leaving)
-    clearTimeout(timer)
-  })
 }

@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { within } from './within.ts'
+import type { FastifyInstance } from 'fastify'
 import type { Config } from '../config/index.ts'
 
 const READ_DEADLINE_MS = 300
@@ -28,7 +28,7 @@ type News = { next: string, recovering: boolean, started: string, ids: string[] 
 type Page = News & { last: string }
 
 /** Reads what was revoked since the last read, over a connection of its own. A new connection or server reads the whole table. */
-export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TIMEOUT' | 'DB_QUERY_TIMEOUT'>) {
+export function createFeed (config: Pick<Config, 'DATABASE_URL' | 'DB_CONNECT_TIMEOUT' | 'DB_QUERY_TIMEOUT'>, within: FastifyInstance['within']) {
   let client: pg.Client | undefined
   let cursor: string | undefined      // none before the whole table has been read
   let server: string | undefined

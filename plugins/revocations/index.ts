@@ -12,9 +12,9 @@ const ROUND_MS = 400
 const NOT_MIGRATED = '42P01'
 
 export default fp(async (app) => {
-  const feed = createFeed(app.config)
+  const feed = createFeed(app.config, app.within)
   const markers = app.fastPath ? createMarkers(app.fastPath, KEEP_SECONDS) : undefined
-  const revocations = createRevocations({ read: feed.read, markers })
+  const revocations = createRevocations({ read: feed.read, markers, within: app.within })
   markers?.follow(revocations.remember)
   app.decorate('revocations', revocations)
   app.metrics.gauge({
@@ -75,7 +75,7 @@ export default fp(async (app) => {
   async function restore (markers: Markers) {
     return revocations.isFresh() ? markers.restore(revocations.readAll) : undefined
   }
-}, { name: 'revocations', dependencies: ['config', 'health', 'metrics', 'purge', 'redis'] })
+}, { name: 'revocations', dependencies: ['config', 'health', 'metrics', 'purge', 'redis', 'within'] })
 
 /** Does the work again and again, with a pause after each time. */
 async function repeat (work: () => Promise<void>, pauseMs: () => number, signal: AbortSignal) {

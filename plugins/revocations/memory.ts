@@ -1,12 +1,12 @@
 import { performance } from 'node:perf_hooks'
 import { unavailable } from '../errors.ts'
-import { within } from './within.ts'
+import type { FastifyInstance } from 'fastify'
 import type { Markers } from './markers.ts'
 
 /** The second source that other replicas write to at once: Redis, where there is one. */
 export type RevocationMarkers = Pick<Markers, 'note' | 'forget' | 'publish' | 'has'>
 
-type Sources = { read: () => Promise<string[]>, markers?: RevocationMarkers, now?: () => number }
+type Needs = { read: () => Promise<string[]>, markers?: RevocationMarkers, within: FastifyInstance['within'], now?: () => number }
 
 const STALE_AFTER_MS = 900
 const JOIN_MS = 300
@@ -23,7 +23,7 @@ export const KEEP_SECONDS = 3900
  * The ids of all sessions revoked lately, in memory, so that the check of a session costs no I/O.
  * What is not in memory is alive only while the feed is fresh; otherwise the markers decide, or nobody does (503).
  */
-export function createRevocations ({ read, markers, now = () => performance.now() }: Sources) {
+export function createRevocations ({ read, markers, within, now = () => performance.now() }: Needs) {
   const revoked = new Map<string, number>()
   let readSentAt = -Infinity
   let askedAt = -Infinity

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { createRevocations, KEEP_SECONDS, type RevocationMarkers } from '../../plugins/revocations/memory.ts'
+import { within } from '../../plugins/within.ts'
 
 const UNAVAILABLE = { code: 'SERVICE_UNAVAILABLE', statusCode: 503 }
 const { promise: never } = Promise.withResolvers<string[]>()
@@ -223,7 +224,7 @@ test('what is announced is known here at once and published to the others', asyn
 })
 
 test('without a clock it takes the monotonic one', async (t) => {
-  const revocations = createRevocations({ read: async () => [] })
+  const revocations = createRevocations({ read: async () => [], within })
   await revocations.refresh()
   t.ok(revocations.age >= 0 && revocations.age < 900)
   t.equal(revocations.isRevoked('alive'), false)
@@ -239,6 +240,7 @@ function watched (markers?: Partial<RevocationMarkers>) {
       return source.read()
     },
     markers: markers && { note: () => {}, forget: () => {}, publish: async () => {}, has: async () => false, ...markers },
+    within,
     now: () => source.time
   })
   return Object.assign(source, { revocations })

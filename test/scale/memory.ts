@@ -5,6 +5,7 @@ import { test } from 'tap'
 import { loadConfig } from '../../plugins/config/index.ts'
 import { createFeed } from '../../plugins/revocations/feed.ts'
 import { createRevocations } from '../../plugins/revocations/memory.ts'
+import { within } from '../../plugins/within.ts'
 import { settings, sql } from '../helper.ts'
 import { median } from '../timing/statistics.ts'
 import { insertRevocations } from './rows.ts'
@@ -23,14 +24,14 @@ test('what a revocation takes in the memory of a replica, and reading them in ti
   const whole: number[] = []
   const next: number[] = []
   for (let i = 0; i < 5; i++) {
-    const { read, stop } = createFeed(loadConfig(settings))
+    const { read, stop } = createFeed(loadConfig(settings), within)
     whole.push(await timed(read))
     for (let i = 0; i < READS; i++) next.push(await timed(read))
     stop()
   }
-  const { read, stop } = createFeed(loadConfig(settings))
+  const { read, stop } = createFeed(loadConfig(settings), within)
   t.teardown(stop)
-  const revocations = createRevocations({ read })
+  const revocations = createRevocations({ read, within })
   const before = used()
   await revocations.refresh()
   await revocations.refresh()

@@ -4,6 +4,7 @@ import { setImmediate as turnEnd } from 'node:timers/promises'
 import pg from 'pg'
 import { test, t as file } from 'tap'
 import { createFeed } from '../../../plugins/revocations/feed.ts'
+import { within } from '../../../plugins/within.ts'
 import { eventually } from '../../eventually.ts'
 import { databaseUrl, sql } from '../../helper.ts'
 import { startProxy } from '../../proxy.ts'
@@ -189,7 +190,7 @@ test('who is stopped ends a read at once, wherever it is, and begins no other', 
 })
 
 function feedOf (t: Test, url = databaseUrl) {
-  const feed = createFeed({ DATABASE_URL: url, DB_CONNECT_TIMEOUT: 1000, DB_QUERY_TIMEOUT: 1800 })
+  const feed = createFeed({ DATABASE_URL: url, DB_CONNECT_TIMEOUT: 1000, DB_QUERY_TIMEOUT: 1800 }, within)
   t.teardown(async () => {
     feed.stop()
     await eventually(async () => (await sql(`select ${BACKENDS}`)).length === 0)

@@ -5,6 +5,7 @@ import { gather } from '../../../plugins/gather.ts'
 import { createScripts } from '../../../plugins/redis/scripts.ts'
 import { createMarkers } from '../../../plugins/revocations/markers.ts'
 import { createRevocations, KEEP_SECONDS } from '../../../plugins/revocations/memory.ts'
+import { within } from '../../../plugins/within.ts'
 import { startRedis } from '../../redis.ts'
 import type { FastPath } from '../../../plugins/redis/index.ts'
 
@@ -111,6 +112,6 @@ function replica (t: Test, port: number, table: string[]) {
     listen: () => {}
   }
   const markers = createMarkers(fastPath, KEEP_SECONDS)
-  const revocations = createRevocations({ read: async () => [...table], markers })
+  const revocations = createRevocations({ read: async () => [...table], markers, within })
   return { markers, revocations, restore: () => markers.restore(revocations.readAll) }
 }
