@@ -44,4 +44,5 @@ export default fp(async (app) => {
     reply.headers(page.isDocument ? { ...app.pageHeaders, 'content-security-policy': CSP } : {}).headers({ 'content-type': page.type, etag: page.etag, 'cache-control': 'no-cache' })
     return isKnown ? reply.code(304).send(app.etag.nothing()) : reply.send(page.body)
   }
-}, { name: 'docs', dependencies: ['config', 'etag', 'methods', 'rate-limit', 'security', 'errors'] })
+// http-metrics and methods: their onRoute hooks have to see these routes.
+}, { name: 'docs', dependencies: ['config', 'etag', 'http-metrics', 'methods', 'rate-limit', 'security', 'errors'] })

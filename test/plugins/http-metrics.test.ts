@@ -80,3 +80,13 @@ test('a client that leaves is counted as 499, and its connection no more', async
   await eventually(async () => (await lines(app, REQUESTS)).includes('http_requests_total{method="POST",route="/auth/login",status="499"} 1'))
   await eventually(async () => (await lines(app, /^http_active_connections/)).includes('http_active_connections 0'))
 })
+
+test('the documentation has routes of its own', async (t) => {
+  const app = await build(t)
+  await app.inject('/docs')
+  await app.inject('/docs/json')
+  await app.inject('/docs/nothing')
+  t.same((await lines(app, REQUESTS)).sort(), [
+    'http_requests_total{method="GET",route="/docs",status="200"} 1', 'http_requests_total{method="GET",route="/docs/*",status="200"} 1', 'http_requests_total{method="GET",route="/docs/*",status="404"} 1'
+  ])
+})
