@@ -130,11 +130,11 @@ export default fp(async (app) => {
   app.decorateRequest('problem', null)
   app.setErrorHandler<FastifyError>(answer)
   app.setNotFoundHandler(() => { throw new NotFound() })
-}, { name: 'errors', dependencies: ['logging'] })
+}, { name: 'errors' })
 
 /** Answers an error as a problem document. */
 export function answer (thrown: FastifyError, request: FastifyRequest, reply: FastifyReply) {
-  // What the router refuses has met no hook, and has no decorations.
+  // What the router refuses has met no hook and has no decorations; what the hash gate refuses has not met that of `security`.
   if (!reply.hasHeader('x-request-id')) reply.headers(request.server.commonHeaders(request.raw, request.id, reply.raw))
   // JavaScript lets anything be thrown.
   const error = thrown instanceof Error ? thrown : new InternalServerError({ cause: new Error(`${typeof thrown} thrown`) })

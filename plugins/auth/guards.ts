@@ -57,7 +57,7 @@ export default fp(async (app) => {
       throw error
     }
   }
-}, { name: 'guards', dependencies: ['tokens', 'revocations', 'rate-limit'] })
+}, { name: 'guards', dependencies: ['tokens', 'revocations', 'rate-limit', 'route'] })
 
 /** At once where the value is there: most requests are identified by what is in memory, and a promise for each step would take longer than that. */
 function then<Value, Result> (value: Value | Promise<Value>, next: (value: Value) => Result | Promise<Result>) {

@@ -99,4 +99,4 @@ export default fp(async (app) => {
   app.addHook('onError', async function noticeFailure (request, reply, error) {
     if (reply.raw.destroyed && (error?.statusCode ?? 500) >= 500) request.log.error({ err: error }, 'failed after the request had ended')
   })
-}, { name: 'logging', dependencies: ['ending', 'ids', 'route'] })
+}, { name: 'logging', dependencies: ['ending', 'errors', 'ids', 'route'] })

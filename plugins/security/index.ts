@@ -48,6 +48,7 @@ export default fp(async (app) => {
       preflightContinue: true
     })
   }
+// errors: the OPTIONS route of @fastify/cors takes the error handler that is there when it is registered.
 }, { name: 'security', dependencies: ['config', 'errors', 'ids', 'logging'] })
 
 // app.inject() brings a response that does not write FIXED by itself.

@@ -29,7 +29,7 @@ export default fp(async (app) => {
     headers: Object.freeze({ ...app.pageHeaders, 'content-type': 'text/html; charset=utf-8', 'content-security-policy': policyFor(style, script) }),
     render: (view) => page(assets, view)
   })
-}, { name: 'status-page', dependencies: ['security', 'traffic'] })
+}, { name: 'status-page', dependencies: ['security'] })
 
 const read = async (name: string) => verbatim(await readFile(join(import.meta.dirname, name), 'utf8'))
 
