@@ -56,7 +56,7 @@ function refusalOf ({ code }: { code?: string }): Refusal {
 export function bare (app: FastifyInstance, error: Refusal, { raw, response, reason = error.message }: { raw?: IncomingMessage, response?: ServerResponse, reason?: string | undefined } = {}): Bare {
   const id = raw ? app.requestIdOf(raw) : app.nextId()
   const common = raw ? app.commonHeaders(raw, id, response) : { ...app.securityHeaders, 'x-request-id': id, 'x-correlation-id': id }
-  const { status, headers, body } = problemOf(error, { id, correlationId: common['x-correlation-id'] ?? id })
+  const { status, headers, body } = problemOf(error, { id, correlationId: common['x-correlation-id']! })
   app.countRefused(status, body.code)
   app.log.info({ statusCode: status, requestId: id, reason }, 'request refused before routing')
   const text = JSON.stringify(body)
