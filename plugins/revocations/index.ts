@@ -71,9 +71,14 @@ export default fp(async (app) => {
     }
   }
 
-  // Only who knows all may say that all is there: undefined where that is not known.
+  // Before the first read nobody is let in anyway, and Redis may not be connected to yet, which the breaker should not hold against it.
   async function restore (markers: Markers) {
-    return revocations.isFresh() ? markers.restore(revocations.readAll) : undefined
+    return revocations.isLoaded ? markers.restore(readAll) : undefined
+  }
+
+  // Who does not know the latest would be kept waiting, and PostgreSQL asked more often than it should be while it is away.
+  async function readAll () {
+    return revocations.isFresh() ? revocations.readAll() : undefined
   }
 }, { name: 'revocations', dependencies: ['config', 'health', 'metrics', 'purge', 'redis', 'within'] })
 

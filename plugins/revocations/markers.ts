@@ -75,18 +75,19 @@ export function createMarkers ({ run, script, listen }: FastPath, keepSeconds: n
 
     /**
      * Writes again what Redis has lost, and says how many shards that were; a shard that cannot be written holds up none of the others.
-     * `readAll` gives every session revoked before it was called; who is revoked later is written by those who hear of it, and that
-     * is not lost unless the server changes once more.
+     * `readAll` gives every session revoked before it was called, or undefined where that is not known now, and then so is the answer;
+     * who is revoked later is written by those who hear of it, and that is not lost unless the server changes once more.
      */
-    async restore (readAll: () => Promise<string[]>) {
+    async restore (readAll: () => Promise<string[] | undefined>) {
       const failures: unknown[] = []
       const failed = (error: unknown) => { failures.push(error) }
       const losses = await Promise.all(SHARDS.map((shard) => begin<string | null>(stateOf(shard), randomUUID()).catch(failed)))
       const lost = SHARDS.flatMap((shard, i) => losses[i] ? [{ shard, loss: losses[i] }] : [])
-      const ids = lost.length > 0 ? Object.groupBy(await readAll(), shardOf) : {}
-      for (const { shard, loss } of lost) await write(ids[shard] ?? []).then(() => end(stateOf(shard), loss)).catch(failed)
+      const all = lost.length > 0 ? await readAll() : []
+      const ids = all && Object.groupBy(all, shardOf)
+      if (ids) for (const { shard, loss } of lost) await write(ids[shard] ?? []).then(() => end(stateOf(shard), loss)).catch(failed)
       if (failures.length > 0) throw failures[0]
-      return lost.length
+      return all && lost.length
     },
 
     /** Rejects where Redis cannot tell. */

@@ -1,12 +1,14 @@
 import { performance } from 'node:perf_hooks'
 import { test } from 'tap'
 import { eventually } from '../../eventually.ts'
-import { build, logIn, post, signUp } from '../../helper.ts'
+import { build, databaseUrl, logIn, post, signUp } from '../../helper.ts'
 import { createLog } from '../../log.ts'
+import { startProxy } from '../../proxy.ts'
 import { connected, startRedis } from '../../redis.ts'
 import type { FastifyInstance } from 'fastify'
 
 const CALLS = 40
+const SILENT_FOR_MS = 2000
 const SOONER_THAN_A_TRIAL_MS = 1500
 const OPEN = { code: 'SERVICE_UNAVAILABLE', reason: 'the breaker of redis is open' }
 const stateOf = ({ breakers }: FastifyInstance) => breakers.stateOf('redis')
@@ -20,7 +22,7 @@ test('a Redis that falls silent is asked no more within 2 s, though there are no
   t.match((await app.inject('/status')).json(), { dependencies: { redis: { breaker: 'closed' } } })
 
   process.kill(redis.pid, 'SIGSTOP')
-  t.comment(`open after ${await eventually(() => stateOf(app) === 'open', 2000)} ms`)
+  t.comment(`open after ${await eventually(() => stateOf(app) === 'open', SILENT_FOR_MS)} ms`)
   t.match(await log.line('breaker opened'), { level: 50, breaker: 'redis', err: { message: 'no answer from Redis within 150 ms' } })
   t.hasStrict((await app.inject('/status')).json(), { dependencies: { redis: { breaker: 'open' } } })
   const tookMs: number[] = []
@@ -38,6 +40,17 @@ test('a Redis that falls silent is asked no more within 2 s, though there are no
   t.equal(await get(app), null)
   t.match(await log.line('breaker closed'), { level: 30, breaker: 'redis' })
   for (const what of ['breaker opened', 'breaker closed']) t.equal(log.lines.filter(({ msg }) => msg === what).length, 1, what)
+})
+
+test('that one falls silent is noticed as soon where PostgreSQL is away too', async (t) => {
+  const redis = await startRedis(t)
+  const way = await startProxy(t, databaseUrl)
+  const app = await build(t, { REDIS_URL: redis.url, DATABASE_URL: way.url })
+  await connected(app)
+  await way.set('refuse')
+  await eventually(() => !app.revocations.isFresh())
+  process.kill(redis.pid, 'SIGSTOP')
+  t.comment(`open after ${await eventually(() => stateOf(app) === 'open', SILENT_FOR_MS)} ms`)
 })
 
 test('that it answers again is seen by the checks, before anybody tries', async (t) => {

@@ -136,9 +136,6 @@ test('a Redis that refuses what it is asked for is told of once, and lets in nob
   await b.loseDatabase()
   t.equal(await verdict(b, alive), 503)
   t.equal(await verdict(b, ended), 401)
-  const id = randomUUID()
-  b.app.revocations.remember([id])
-  await eventually(async () => (await redis.admin.keys('*')).includes(markerOf(id)), 30_000)
   const before = refusals().length
   await b.findDatabase()
   await eventually(() => refusals().length > before)
