@@ -84,7 +84,7 @@ async function run (t: Test) {
   for (const { name, growth } of rows) t.ok(growth <= MOST_GROWTH, `${name}: × ${growth.toFixed(2)}, at most × ${MOST_GROWTH}`)
 }
 
-/** The median over the rounds: what slows the machine for one of them slows the few with it. */
+/** What many take against few, in the median of the rounds: what slows the machine for one of them slows both. */
 const growthOf = (few: number[], many: number[]) => median(many.map((ms, round) => ms / few[round]!))
 
 /** Medians of some starts, ms. */
